@@ -1,0 +1,56 @@
+"""Our own transactions on Airflow's metadata database, and whether our tables are there.
+
+Flask-AppBuilder's scoped session is not used: anything in the same request that opens Airflow's
+``create_session`` would commit it half-way. What must stay true: one transaction a decision, which
+is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import inspect
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_sso import airflow_compat, models
+from airflow_sso.errors import TablesMissing
+
+_found = threading.Event()
+
+
+@contextmanager
+def transaction() -> Iterator[Connection]:
+    """A connection in a transaction of its own; commits at the end, rolls back on any exception."""
+    with airflow_compat.engine().begin() as connection:
+        yield connection
+
+
+def require_tables() -> None:
+    """Return once the tables are there; the answer yes is remembered.
+
+    :raises TablesMissing: when a table or one of its columns is missing.
+    """
+    if _found.is_set():
+        return
+    missing = missing_parts(airflow_compat.engine())
+    if missing:
+        raise TablesMissing("missing in the database: " + ", ".join(missing))
+    _found.set()
+
+
+def missing_parts(engine: Engine) -> list[str]:
+    """The tables, and columns of existing tables, that :mod:`airflow_sso.models` needs and are not there."""
+    try:
+        inspector = inspect(engine)
+        present = set(inspector.get_table_names())
+        missing = [name for name in models.metadata.tables if name not in present]
+        for name, table in models.metadata.tables.items():
+            if name in present:
+                columns = {column["name"] for column in inspector.get_columns(name)}
+                missing += [f"{name}.{column.name}" for column in table.columns if column.name not in columns]
+    except SQLAlchemyError as cause:
+        raise TablesMissing(f"the database cannot be read: {type(cause).__name__}") from cause
+    return missing

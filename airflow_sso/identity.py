@@ -1,0 +1,65 @@
+"""The one value that crosses from protocol to Airflow: who a provider says somebody is.
+
+Everything before it is protocol, everything after it is ours. What must stay true: ``None`` means
+*unknown* and is never the same as the empty set, and the account key is ``(authority, subject)``,
+never a name or an address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+_NO_CLAIMS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A verified person, as one provider described them at one moment.
+
+    ``authority``
+        our canonical name of who vouches (``entra:public:<tid>``), the same for every protocol.
+    ``subject``
+        the person's immutable id within the authority (Entra: the lower-cased ``oid``).
+    ``groups``, ``app_roles``
+        ``None`` when unknown. An empty set means that the provider said "none".
+    ``group_overage``
+        the provider said that there are more groups than it sent (fact A16); ``groups`` is then ``None``.
+    ``claims``
+        everything that was verified, read-only; for rules about claims.
+    ``session_ref``
+        the provider's session id (``sid``), where it sent one.
+    ``authenticated_at``
+        when the provider says that the person proved who they are; ``None`` when it does not say.
+    """
+
+    authority: str
+    subject: str
+    username: str | None
+    email: str | None
+    email_verified: bool
+    first_name: str | None
+    last_name: str | None
+    groups: frozenset[str] | None
+    app_roles: frozenset[str] | None
+    provider: str
+    protocol: str
+    group_overage: bool = False
+    is_guest: bool = False
+    claims: Mapping[str, Any] = _NO_CLAIMS
+    session_ref: str | None = None
+    authenticated_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if not self.authority or not self.subject:
+            raise ValueError("an identity needs an authority and a subject")
+        if self.group_overage and self.groups is not None:
+            raise ValueError("groups that overflowed are unknown, not a set")
+        object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)))
+
+    def __repr__(self) -> str:
+        """Who, without what the provider said about them: claims do not belong in logs."""
+        return f"<Identity {self.authority} {self.subject} through {self.provider}>"

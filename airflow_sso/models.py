@@ -1,0 +1,94 @@
+"""The tables that are ours: who is linked to which Airflow account, pending attempts, decisions.
+
+They live in Airflow's metadata database under a metadata of their own, so that neither Airflow's nor
+Flask-AppBuilder's migrations ever see them. What must stay true: :mod:`airflow_sso.migrations` makes
+exactly these tables, and the code writes SQLAlchemy 2 style that also runs on 1.4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timezone
+
+from sqlalchemy import Column, DateTime, Index, Integer, MetaData, String, Table, Text, TypeDecorator
+from sqlalchemy.engine import Dialect
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in Python; stored without a zone, so that every database compares it alike."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(timezone.utc).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=timezone.utc) if value else None
+
+
+metadata = MetaData()
+
+#: One row a person and authority. ``identity_key`` stands for (authority, subject), whose own
+#: lengths no database would index whole.
+accounts = Table(
+    "sso_account",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("identity_key", String(64), nullable=False, unique=True),
+    Column("authority", String(255), nullable=False),
+    Column("subject", Text, nullable=False),
+    # No foreign key: ab_user is in another metadata, and a deleted user's link must say so itself.
+    Column("user_id", Integer, nullable=False, index=True),
+    # With the id it names one user for ever: a deleted row's id may be given to someone else.
+    Column("user_created_on", DateTime, nullable=True),
+    Column("username", Text, nullable=True),
+    Column("email", Text, nullable=True),
+    Column("provider", String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_sign_in_at", UtcDateTime, nullable=True),
+)
+
+#: A sign-in that has been started and not finished. ``state_hash`` and ``browser_hash`` are SHA-256,
+#: so that reading this table is not enough to finish somebody's sign-in.
+login_attempts = Table(
+    "sso_login_attempt",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("state_hash", String(64), nullable=False, unique=True),
+    Column("browser_hash", String(64), nullable=False),
+    Column("provider", String(32), nullable=False),
+    Column("nonce", String(64), nullable=False),
+    Column("code_verifier", String(128), nullable=False),
+    Column("next_url", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+    sqlite_autoincrement=True,
+)
+
+#: Append-only: every decision about a person, with its reason and the username of the day.
+decisions = Table(
+    "sso_decision",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("event", String(40), nullable=False),
+    Column("reference", String(16), nullable=False, index=True),
+    Column("code", String(16), nullable=True),
+    Column("reason", Text, nullable=True),
+    Column("user_id", Integer, nullable=True),
+    Column("username", Text, nullable=True),
+    Column("provider", String(32), nullable=True),
+    Column("identity_key", String(64), nullable=True),
+    Column("detail", Text, nullable=False),
+    Index("ix_sso_decision_user_id_at", "user_id", "at"),
+)
+
+
+def identity_key(authority: str, subject: str) -> str:
+    """The fixed-length key of an account: one (authority, subject), one key."""
+    return hashlib.sha256(f"{authority}\n{subject}".encode()).hexdigest()
+
+
+def now() -> datetime:
+    """This moment, aware, to the second's fraction that every database keeps."""
+    return datetime.now(timezone.utc)

@@ -1,0 +1,99 @@
+"""Where a group becomes a role.
+
+Three-valued: a fact can be known to hold, known not to hold, or unknown. What must stay true:
+unknown never gives a role, an unknown under ``deny`` refuses, and every role comes with the rule
+that gave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping as MappingOf
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_sso.identity import Identity
+from airflow_sso.role_mapping.rules import Mapping, Rule, comparable
+
+#: Why a decision refuses; the codes of the catalogue.
+NO_MATCH = "SSO-301"
+UNKNOWN_FACTS = "SSO-305"
+DENIED = "SSO-307"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A rule that matched, and the value that made it match."""
+
+    rule: Rule
+    value: str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoleDecision:
+    """What the mapping says about one person.
+
+    ``roles`` is empty whenever ``refused_because`` is a code. ``keeps_roles`` says that the refusal
+    rests on something unknown, so that the roles which the person holds stay as they are.
+    """
+
+    roles: frozenset[str]
+    matched: tuple[Match, ...]
+    refused_because: str | None = None
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def keeps_roles(self) -> bool:
+        return self.refused_because == UNKNOWN_FACTS
+
+
+def decide(identity: Identity, mapping: Mapping) -> RoleDecision:
+    """The roles of ``identity`` under ``mapping``. Pure: no I/O, no clock.
+
+    Cost grows with the values that the person has, not with the rules that do not match.
+    """
+    facts = {fact: _values(identity, fact) for fact in mapping.facts}
+    unknown = tuple(sorted(fact for fact, values in facts.items() if values is None))
+    matched = tuple(sorted(_matches(mapping, facts), key=lambda match: match.rule.number))
+    if any(match.rule.deny for match in matched):
+        return RoleDecision(frozenset(), matched, DENIED, unknown)
+    if mapping.denying_facts.intersection(unknown) or (identity.group_overage and "group" in unknown):
+        return RoleDecision(frozenset(), matched, UNKNOWN_FACTS, unknown)
+    roles = mapping.no_match if not matched else frozenset().union(*(match.rule.roles for match in matched))
+    if matched or (roles and not unknown):
+        return RoleDecision(roles, matched, None, unknown)
+    # What `no_match` gives is for people of whom everything is known: otherwise a fact that turns
+    # unknown would add a role.
+    because = UNKNOWN_FACTS if "group" in unknown or roles else NO_MATCH
+    return RoleDecision(frozenset(), (), because, unknown)
+
+
+def _matches(mapping: Mapping, facts: MappingOf[str, frozenset[str | int | bool] | None]) -> Iterator[Match]:
+    for fact, values in facts.items():
+        for value in values or ():
+            at = comparable(value) if isinstance(value, str) else value
+            for rule in mapping.index.get((fact, at), ()):
+                # 1 == True in Python; in a mapping file they are different things.
+                if type(rule.value) is type(value):
+                    yield Match(rule, value)
+
+
+def _values(identity: Identity, fact: str) -> frozenset[str | int | bool] | None:
+    """What is known of one fact: its values, or ``None`` when it is unknown."""
+    if fact == "group":
+        return identity.groups
+    if fact == "app_role":
+        return identity.app_roles
+    return _claim_values(identity.claims, fact.removeprefix("claim:"))
+
+
+def _claim_values(claims: MappingOf[str, Any], path: str) -> frozenset[str | int | bool] | None:
+    """The scalars at a claim path, dots leading into nested objects; absent is unknown."""
+    value: Any = claims.get(path)
+    if value is None:
+        value = claims
+        for step in path.split("."):
+            value = value.get(step) if isinstance(value, MappingOf) else None
+    if value is None:
+        return None
+    several = value if isinstance(value, list) else [value]
+    return frozenset(one for one in several if isinstance(one, str | int | bool))

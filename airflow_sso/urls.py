@@ -1,0 +1,78 @@
+"""Every address of ours, whole, made from ``external_url`` and nothing else.
+
+Redirect URIs, entity ids and links are built here, never from the request: its Host and
+X-Forwarded-* headers are whatever the sender wrote (CVE-2026-25604).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """:param external_url: where people reach Airflow, with its sub-path if it has one.
+    :param prefix: what the Airflow line puts before sign-in routes: ``/auth`` on 3.x, nothing on 2.11.
+    """
+
+    external_url: str
+    prefix: str
+
+    def _at(self, path: str, **query: str | None) -> str:
+        given = {key: value for key, value in query.items() if value}
+        return f"{self.external_url}{self.prefix}{path}" + (f"?{urlencode(given)}" if given else "")
+
+    @property
+    def home(self) -> str:
+        """Airflow's own first page."""
+        return f"{self.external_url}/"
+
+    @property
+    def is_https(self) -> bool:
+        return self.external_url.startswith("https://")
+
+    def login(self, next_url: str | None = None) -> str:
+        return self._at("/login/", next=next_url)
+
+    def start(self, provider: str, next_url: str | None = None, *, switch: bool = False) -> str:
+        """Where a sign-in through ``provider`` starts; ``switch`` asks for another account."""
+        return self._at(f"/login/{quote(provider)}", next=next_url, switch="1" if switch else None)
+
+    def callback(self, provider: str) -> str:
+        """The redirect URI that is registered with an OIDC provider."""
+        return self._at(f"/oauth-authorized/{quote(provider)}")
+
+    @property
+    def logout(self) -> str:
+        return self._at("/logout/")
+
+    @property
+    def signed_out(self) -> str:
+        """The calm page after a sign-out; also the one post-logout redirect URI."""
+        return self._at("/signed-out/")
+
+    def asset(self, name: str) -> str:
+        return self._at(f"/sso/static/{quote(name)}")
+
+    def own_page(self, wanted: str | None) -> str:
+        """``wanted`` if it is a page of ours, else Airflow's first page.
+
+        Browsers repair an address before they follow it: they drop tabs and newlines, read a
+        backslash as a slash, and take ``//host`` as another site. So everything a browser would
+        repair is refused rather than interpreted (RFC 9700, section 4.11).
+        """
+        if not wanted or len(wanted) > 2000:
+            return self.home
+        if any(ord(char) <= 0x20 or ord(char) == 0x7F or char in "\\;" for char in wanted):
+            return self.home
+        try:
+            target = urlsplit(urljoin(self.home, wanted))
+            own = urlsplit(self.home)
+        except ValueError:
+            return self.home
+        if (target.scheme, target.netloc) != (own.scheme, own.netloc):
+            return self.home
+        if not f"{target.path}/".startswith(own.path) or "/." in target.path or "//" in target.path:
+            return self.home
+        return target.geturl()
