@@ -90,8 +90,30 @@ def stats() -> Any:
     return Stats
 
 
-def event_log_row(event: str, owner: str | None, extra: str) -> Any:
-    """A row of Airflow's own event log (Admin page *Audit Log*)."""
+def add_event_log_row(connection: Any, event: str, owner: str | None, extra: str) -> None:
+    """Add a row to Airflow's own event log (page *Audit Log*), in the caller's transaction."""
     from airflow.models.log import Log
+    from sqlalchemy.orm import Session
 
-    return Log(event=event, task_instance=None, owner=owner, owner_display_name=owner, extra=extra)
+    name = owner[:500] if owner else None
+    with Session(bind=connection, expire_on_commit=False) as session:
+        session.add(
+            Log(event=event[:60], task_instance=None, owner=name, owner_display_name=name, extra=extra)
+        )
+        session.flush()
+
+
+def favicon_url() -> str | None:
+    """Airflow's own icon, relative to this server."""
+    import flask
+
+    return flask.url_for("static", filename="pin_32.png")
+
+
+def is_our_auth_manager() -> bool:
+    """Whether ``[core] auth_manager`` is ours, so that signing out leads to our calm page."""
+    from airflow.api_fastapi.app import get_auth_manager
+
+    from airflow_sso.auth_manager import SsoFabAuthManager
+
+    return isinstance(get_auth_manager(), SsoFabAuthManager)

@@ -1,0 +1,114 @@
+"""What people look at: our pages, rendered with the headers that every one of them carries.
+
+The words of a refusal are in :mod:`airflow_sso.errors`, the look is in ``templates/``. What must stay
+true: pages hold nothing but what this module passes, run no script, and are never cached.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import PurePosixPath
+
+import flask
+
+from airflow_sso import airflow_compat
+from airflow_sso.errors import AccessDenied, SsoError, TablesMissing
+from airflow_sso.urls import Urls
+
+TEMPLATES = resources.files("airflow_sso.templates")
+_ASSETS = {"airflow_sso.css": "text/css; charset=utf-8"}
+_HEADERS = {
+    "Cache-Control": "no-store",  # CVE-2026-27205: a shared cache would mix people up
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def template_folder() -> str:
+    """Where Flask finds ``airflow_sso/*.html``, in a wheel and in an editable install alike."""
+    return str(TEMPLATES)
+
+
+def page(
+    name: str, urls: Urls, support_contact: str | None, *, status: int = 200, **context: object
+) -> flask.Response:
+    """One of our pages as a response."""
+    html = flask.render_template(
+        f"airflow_sso/{name}.html",
+        asset=urls.asset,
+        favicon_url=airflow_compat.favicon_url(),
+        support_contact=support_contact,
+        **context,
+    )
+    response = flask.make_response(html, status)
+    response.headers.update(_HEADERS)
+    return response
+
+
+def refusal_page(
+    error: SsoError,
+    urls: Urls,
+    support_contact: str | None,
+    *,
+    reference: str,
+    provider: str | None = None,
+    username: str | None = None,
+) -> flask.Response:
+    """The one error page: what happened, what to do, code and reference.
+
+    :param provider: through which the person may try again; ``None`` when trying again is pointless.
+    :param username: of a verified identity only.
+    """
+    return page(
+        "refused",
+        urls,
+        support_contact,
+        status=error.status,
+        headline=error.headline,
+        message=error.public_message,
+        remedy=error.remedy,
+        code=error.code,
+        reference=reference,
+        username=username if isinstance(error, AccessDenied) else None,
+        again_url=urls.start(provider) if provider else urls.login(),
+        again_label="Try again",
+        other_account_url=(
+            urls.start(provider, switch=True) if provider and isinstance(error, AccessDenied) else None
+        ),
+    )
+
+
+def not_ready_page(
+    error: SsoError, urls: Urls, support_contact: str | None, *, reference: str
+) -> flask.Response:
+    """Shown at every door while none can be opened."""
+    return page(
+        "not_ready",
+        urls,
+        support_contact,
+        status=error.status,
+        headline=error.headline,
+        message=error.public_message,
+        remedy=error.remedy,
+        code=error.code,
+        reference=reference,
+        command="airflow db migrate" if isinstance(error, TablesMissing) else None,
+        again_url=urls.login(),
+    )
+
+
+def asset(name: str) -> flask.Response:
+    """One of our static files; only names of the list, so no path ever reaches the file system."""
+    if name not in _ASSETS:
+        flask.abort(404)
+    content = TEMPLATES.joinpath("airflow_sso", "static", PurePosixPath(name).name).read_bytes()
+    response = flask.make_response(content)
+    response.headers["Content-Type"] = _ASSETS[name]
+    response.headers["Cache-Control"] = "public, max-age=3600"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Mapping as MappingOf
+from collections.abc import Collection
+from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,9 +56,7 @@ class _WrittenRule(BaseModel):
         if len(facts) != 1:
             raise ValueError("must have exactly one of group, app_role, claim")
         if (self.claim is None) != (self.equals is None):
-            raise ValueError(
-                "claim goes with equals: {claim: department, equals: Finance, roles: [...]}"
-            )
+            raise ValueError("claim goes with equals: {claim: department, equals: Finance, roles: [...]}")
         if (self.roles is None) == (self.deny is None):
             raise ValueError("must have exactly one of roles and deny: true")
         if self.roles == ():

@@ -1,0 +1,53 @@
+"""Starts and ends a person's browser session in Airflow.
+
+Airflow 3 has two credentials in the browser, the ``session`` cookie and the ``_token`` JWT that is
+minted from it. What must stay true: a session id that existed before the sign-in is worthless after
+it, and a sign-out leaves neither of the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+from flask_login import login_user, logout_user
+
+from airflow_sso import airflow_compat
+
+_TOKEN_COOKIE = "_token"  # noqa: S105 (the cookie's name)
+
+
+def start(security_manager: Any, user_id: int) -> None:
+    """Sign the user in, in this request's session, under a new session id.
+
+    Whatever session the browser had before, anonymous or another person's, ends here.
+    """
+    _leave_old_session()
+    # The account was written on a connection of our own: begin anew, to see it as it is now.
+    security_manager.session.rollback()
+    user = security_manager.get_user_by_id(user_id)
+    login_user(user, remember=False)
+    flask.g.user = user
+    security_manager.update_user_auth_stat(user)
+    airflow_compat.forget_cached_user(user_id)
+
+
+def _leave_old_session() -> None:
+    """Against session fixation: the old id is deleted on the server, not only renamed."""
+    interface = flask.current_app.session_interface
+    if hasattr(interface, "regenerate"):  # the database backend; a cookie's content is simply replaced
+        interface.regenerate(flask.session)
+    flask.session.clear()
+
+
+def end(security_manager: Any, response: flask.Response) -> None:
+    """Forget the session on the server and take both cookies from the browser."""
+    user = flask.g.user if flask.g.user is not None and flask.g.user.is_authenticated else None
+    logout_user()
+    # Flask-Session's clear() keeps a marker and with it the row: only an empty session is deleted.
+    for name in list(flask.session):
+        flask.session.pop(name)
+    if user is not None:
+        security_manager.on_user_logout(user)
+    for name in (flask.current_app.config.get("SESSION_COOKIE_NAME", "session"), _TOKEN_COOKIE):
+        response.delete_cookie(name, path=airflow_compat.cookie_path(), httponly=True, samesite="Lax")

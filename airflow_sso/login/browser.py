@@ -1,0 +1,84 @@
+"""Our own cookies: one that binds sign-in attempts to a browser, and one that says "been here".
+
+Airflow's cookies are left as they are. What must stay true: the binding cookie is a random value
+that means nothing by itself, no cookie of ours holds anything about a person, and none of them
+reaches 4 KB.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+
+from airflow_sso import airflow_compat
+from airflow_sso.login import attempt
+from airflow_sso.urls import Urls
+
+_BINDING = "airflow_sso_attempt"
+_BEEN_HERE = "airflow_sso_returning"
+_A_YEAR = 365 * 24 * 3600
+
+
+def _binding_name(urls: Urls) -> str:
+    """With ``__Host-`` no sibling domain can plant the cookie (RFC 6265bis, section 4.1.3).
+
+    The prefix asks for https and for the path ``/``, so a sub-path gets the weaker one.
+    """
+    if not urls.is_https:
+        return _BINDING
+    return ("__Host-" if airflow_compat.cookie_path() == "/" else "__Secure-") + _BINDING
+
+
+def browser_id(request: flask.Request, urls: Urls) -> str:
+    """The id that this browser already has, so that several tabs share it, or a new one."""
+    known = bound_id(request, urls)
+    return known if known and attempt.is_browser_id(known) else attempt.new_browser_id()
+
+
+def bound_id(request: flask.Request, urls: Urls) -> str | None:
+    """The id that the browser sent, unchecked."""
+    return request.cookies.get(_binding_name(urls))
+
+
+def bind(response: Any, value: str, urls: Urls) -> None:
+    """Give the browser its id, for as long as an attempt lasts."""
+    _set(response, _binding_name(urls), value, int(attempt.LIFETIME.total_seconds()), urls)
+
+
+def remember_sign_in(response: Any, urls: Urls) -> None:
+    """Under Airflow's own manager a sign-out ends at the sign-in page, which would sign in again.
+
+    This contentless cookie tells a browser that has just signed out from one that comes anew.
+    """
+    if not airflow_compat.is_our_auth_manager():
+        _set(response, _BEEN_HERE, "1", _A_YEAR, urls)
+
+
+def has_signed_in_before(request: flask.Request) -> bool:
+    return _BEEN_HERE in request.cookies
+
+
+def forget_sign_in(response: Any, urls: Urls) -> None:
+    """After the calm page the next visit goes straight in again."""
+    response.delete_cookie(
+        _BEEN_HERE, path=airflow_compat.cookie_path(), secure=urls.is_https, httponly=True, samesite="Lax"
+    )
+
+
+def uncached(response: Any) -> Any:
+    """Keep an answer out of every cache, the browser's history included."""
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _set(response: Any, name: str, value: str, seconds: int, urls: Urls) -> None:
+    response.set_cookie(
+        name,
+        value,
+        max_age=seconds,
+        path=airflow_compat.cookie_path(),
+        secure=urls.is_https,
+        httponly=True,
+        samesite="Lax",
+    )

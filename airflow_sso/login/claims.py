@@ -1,0 +1,123 @@
+"""Verified claims become one :class:`~airflow_sso.identity.Identity`.
+
+What must stay true: only :class:`~airflow_sso.login.id_token.VerifiedClaims` are read, an overage
+marker makes the groups unknown whatever else the token says, and absent is unknown unless the
+vendor defines absence as "none".
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow_sso.config import OidcProvider
+from airflow_sso.errors import ClaimMissing, GuestRefused
+from airflow_sso.identity import Identity
+from airflow_sso.login.id_token import VerifiedClaims
+from airflow_sso.login.vendors import claim_paths, vendor_of
+
+_MAX_SUBJECT = 1000
+_MAX_NAME = 500
+
+
+def to_identity(claims: VerifiedClaims, settings: OidcProvider) -> Identity:
+    """Who verified claims say that somebody is.
+
+    :raises ClaimMissing: when there is no usable subject.
+    :raises GuestRefused: for a guest, where ``guests: deny`` (the default) holds.
+    """
+    vendor = vendor_of(settings)
+    overage = _has_overage(claims)
+    identity = Identity(
+        authority=vendor.authority(settings),
+        subject=_subject(claims, settings),
+        username=_text(claims, settings, "username"),
+        email=_text(claims, settings, "email"),
+        email_verified=claims.get("email_verified") is True,
+        first_name=_text(claims, settings, "first_name"),
+        last_name=_text(claims, settings, "last_name"),
+        groups=None if overage else _values(claims, settings, "groups"),
+        app_roles=_values(claims, settings, "app_roles"),
+        group_overage=overage,
+        is_guest=vendor.is_guest(settings, dict(claims)),
+        provider=settings.name,
+        protocol=settings.protocol,
+        claims=claims,
+        session_ref=claims["sid"] if isinstance(claims.get("sid"), str) else None,
+        authenticated_at=_moment(claims.get("auth_time")),
+    )
+    if identity.is_guest and settings.guests == "deny":
+        raise GuestRefused(f"a guest, by the claims of {settings.name}")
+    return identity
+
+
+def _subject(claims: VerifiedClaims, settings: OidcProvider) -> str:
+    """The immutable id: only a string will do, and only the first configured claim that is there."""
+    for path in claim_paths(settings, "subject"):
+        value = _at(claims, path)
+        if value is None:
+            continue
+        if not isinstance(value, str) or not value.strip() or len(value) > _MAX_SUBJECT:
+            raise ClaimMissing(f"the subject claim {path} is not a usable string")
+        if any(unicodedata.category(char) == "Cc" for char in value):
+            raise ClaimMissing(f"the subject claim {path} has control characters")
+        return value.lower() if vendor_of(settings).case_insensitive_subject else value
+    raise ClaimMissing("no subject claim is there: " + ", ".join(claim_paths(settings, "subject")))
+
+
+def _text(claims: VerifiedClaims, settings: OidcProvider, field: str) -> str | None:
+    """A name to show: the first claim that holds text, without characters that no name has."""
+    for path in claim_paths(settings, field):
+        value = _at(claims, path)
+        if isinstance(value, str):
+            kept = "".join(char for char in value if unicodedata.category(char) not in ("Cc", "Cf"))
+            if kept.strip():
+                return kept.strip()[:_MAX_NAME]
+    return None
+
+
+def _values(claims: VerifiedClaims, settings: OidcProvider, field: str) -> frozenset[str] | None:
+    """A set-valued field: an array, a single string, or an array written into a string."""
+    for path in claim_paths(settings, field):
+        value = _at(claims, path)
+        if isinstance(value, str) and value.startswith("["):
+            value = _array_in_a_string(value)
+        if isinstance(value, str):
+            return frozenset({value}) if value else frozenset()
+        if isinstance(value, list):
+            # Numbers and objects are no group ids; a rule can only name strings.
+            return frozenset(one for one in value if isinstance(one, str) and one)
+    return frozenset() if field in vendor_of(settings).empty_when_absent else None
+
+
+def _array_in_a_string(value: str) -> object:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _has_overage(claims: VerifiedClaims) -> bool:
+    """Facts A15 and A16. The URL in ``_claim_sources`` is never called: it comes from the token."""
+    names = claims.get("_claim_names")
+    elsewhere = isinstance(names, Mapping) and "groups" in names
+    return elsewhere or str(claims.get("hasgroups", "")).lower() in ("true", "1")
+
+
+def _at(claims: Mapping[str, Any], path: str) -> Any:
+    """The value at a path: a claim of that whole name, else dots leading into nested objects."""
+    if path in claims:
+        return claims[path]
+    value: Any = claims
+    for step in path.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**33:
+        return None
+    return datetime.fromtimestamp(value, timezone.utc)

@@ -1,0 +1,161 @@
+"""What a provider says about itself: its endpoints (discovery) and its signing keys (JWKS).
+
+Both are cached and refreshed as fact A7 says, and the last good answer is kept through an outage.
+What must stay true: a token cannot make us fetch keys without limit, nothing is fetched from an
+address that a token names, and keys come from the configured issuer's own document alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+
+from airflow_sso.config import OidcProvider, check_url
+from airflow_sso.errors import ProviderUnreachable, WrongIssuer
+from airflow_sso.login.http import get_json
+from airflow_sso.login.vendors import vendor_of
+
+log = logging.getLogger(__name__)
+
+_REFRESH_AFTER = 3600.0  # seconds; fact A7: refresh about hourly
+_RETRY_AFTER = 60.0  # seconds between tries while the provider does not answer
+_FORCED_REFETCHES = 3  # a bucket of three, one refilled every five minutes
+_REFILL_AFTER = 300.0
+_KEY_TYPES: dict[str, type[Key]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}  # never `oct`
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The parts of a discovery document that we use (OpenID Connect Discovery 1.0, section 3)."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    sends_iss: bool
+    """RFC 9207: the authorization response carries ``iss``."""
+
+
+class _Cached:
+    """A fetched value, its age, and the one lock under which it is fetched again."""
+
+    def __init__(self, fetch: Callable[[], Any], what: str) -> None:
+        self._fetch = fetch
+        self._what = what
+        self._lock = threading.Lock()
+        self._value: Any = None
+        self._fetched_at = float("-inf")
+        self._tried_at = float("-inf")
+
+    def get(self, *, force: bool = False) -> Any:
+        now = time.monotonic()
+        fresh = now - self._fetched_at < _REFRESH_AFTER
+        if self._value is not None and not force and (fresh or now - self._tried_at < _RETRY_AFTER):
+            return self._value
+        with self._lock:
+            if self._tried_at > now and self._value is not None:  # another thread has just fetched
+                return self._value
+            self._tried_at = time.monotonic()
+            try:
+                self._value = self._fetch()
+                self._fetched_at = time.monotonic()
+            except (ProviderUnreachable, WrongIssuer) as cause:
+                if self._value is None:
+                    raise
+                log.warning("%s: the last good answer is kept: %s", self._what, cause.detail)
+        return self._value
+
+
+class ProviderDocuments:
+    """One provider's discovery document and keys, shared by all requests of this process."""
+
+    def __init__(self, settings: OidcProvider) -> None:
+        self._settings = settings
+        self._metadata = _Cached(self._fetch_metadata, f"discovery of {settings.name}")
+        self._keys = _Cached(self._fetch_keys, f"keys of {settings.name}")
+        self._refetches = float(_FORCED_REFETCHES)
+        self._refilled_at = time.monotonic()
+        self._bucket = threading.Lock()
+
+    def metadata(self) -> Metadata:
+        """The endpoints. :raises ProviderUnreachable: when they have never been read."""
+        value: Metadata = self._metadata.get()
+        return value
+
+    def keys(self) -> list[Key]:
+        """The signing keys that are known now."""
+        value: list[Key] = self._keys.get()
+        return value
+
+    def keys_fetched_again(self) -> list[Key] | None:
+        """The keys, fetched anew because a token did not fit; ``None`` when that was asked too often."""
+        with self._bucket:
+            now = time.monotonic()
+            gained = (now - self._refilled_at) / _REFILL_AFTER
+            self._refetches = min(_FORCED_REFETCHES, self._refetches + gained)
+            self._refilled_at = now
+            if self._refetches < 1:
+                return None
+            self._refetches -= 1
+        value: list[Key] = self._keys.get(force=True)
+        return value
+
+    def _fetch_metadata(self) -> Metadata:
+        vendor = vendor_of(self._settings)
+        what = f"discovery of {self._settings.name}"
+        document = get_json(vendor.discovery_url(self._settings), self._settings.http, what=what)
+        expected = vendor.issuer(self._settings)
+        if document.get("issuer") != expected:
+            # Discovery 1.0, section 4.3: must be identical, or keys of another issuer would count.
+            raise WrongIssuer(f"{what}: its issuer is {document.get('issuer')!r}, not {expected!r}")
+        return Metadata(
+            issuer=expected,
+            authorization_endpoint=self._endpoint(document, "authorization_endpoint"),
+            token_endpoint=self._endpoint(document, "token_endpoint"),
+            jwks_uri=self._endpoint(document, "jwks_uri"),
+            sends_iss=document.get("authorization_response_iss_parameter_supported") is True,
+        )
+
+    def _endpoint(self, document: dict[str, Any], name: str) -> str:
+        url = document.get(name)
+        try:
+            if not isinstance(url, str):
+                raise ValueError(f"{name} is missing")
+            # An endpoint may carry a query (RFC 6749, section 3.1; Entra's ?appid=, fact A6).
+            check_url(url.partition("?")[0], what=name, insecure_http=self._settings.insecure_http)
+        except ValueError as cause:
+            raise ProviderUnreachable(f"discovery of {self._settings.name}: {cause}") from None
+        return url
+
+    def _fetch_keys(self) -> list[Key]:
+        what = f"keys of {self._settings.name}"
+        entries = get_json(self.metadata().jwks_uri, self._settings.http, what=what).get("keys")
+        if not isinstance(entries, list):
+            raise ProviderUnreachable(f"{what}: there is no list of keys")
+        keys = [key for key in map(_signing_key, entries[:100]) if key is not None]
+        if not keys:
+            raise ProviderUnreachable(f"{what}: none of them can verify a signature")
+        return keys
+
+
+def _signing_key(entry: Any) -> Key | None:
+    """One JWKS entry as a public key, or ``None`` when it is not one for signatures (RFC 7517, 4.2)."""
+    if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
+        return None
+    kind = _KEY_TYPES.get(str(entry.get("kty")))
+    public = {name: value for name, value in entry.items() if name in _PUBLIC_MEMBERS}
+    try:
+        return kind.import_key(public) if kind else None
+    except (JoseError, ValueError, TypeError):
+        return None
+
+
+#: What is read of a JWKS entry; a private member or a URL in it is not.
+_PUBLIC_MEMBERS = frozenset({"kty", "kid", "use", "alg", "n", "e", "crv", "x", "y"})

@@ -1,0 +1,83 @@
+"""Which providers people may sign in through right now, and what is wrong with the others.
+
+What must stay true: a fault of ours never stops the process and never opens another way in. Faulty
+configuration shuts every door, a faulty provider shuts its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass, field
+
+from airflow_sso.config import LoadedConfig
+from airflow_sso.errors import ConfigurationFaulty
+from airflow_sso.login.oidc import OidcDoor
+from airflow_sso.role_mapping import Mapping, MappingFile
+from airflow_sso.urls import Urls
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """``open``: by provider name, in the order of the file. ``shut``: name and what to call it."""
+
+    urls: Urls
+    open: MappingOf[str, OidcDoor] = field(default_factory=dict)
+    shut: MappingOf[str, str] = field(default_factory=dict)
+    mapping: MappingFile | None = None
+    support_contact: str | None = None
+    faults: tuple[str, ...] = ()
+
+    def require_open(self) -> None:
+        """:raises ConfigurationFaulty: when there is no door that anybody could use."""
+        if not self.open:
+            raise ConfigurationFaulty("; ".join(self.faults) or "no provider is configured")
+
+    def get(self, name: str) -> OidcDoor:
+        """The door of a provider. :raises ConfigurationFaulty: when it is shut or unknown."""
+        door = self.open.get(name)
+        if door is None:
+            raise ConfigurationFaulty(f"the provider {name!r} is shut or not configured")
+        return door
+
+    def current_mapping(self) -> Mapping:
+        """The role mapping in force. :raises ConfigurationFaulty: when there is none."""
+        if self.mapping is None:
+            raise ConfigurationFaulty("no role mapping is configured")
+        return self.mapping.current()
+
+
+def make(
+    loaded: LoadedConfig,
+    *,
+    fallback_url: str,
+    prefix: str,
+    known_roles: Callable[[], Collection[str]],
+) -> Doors:
+    """The doors that a configuration opens, saying every fault and every weakened check in the log.
+
+    :param fallback_url: where our pages are while the configuration says nothing usable.
+    """
+    faults = tuple(str(fault) for fault in loaded.faults)
+    for fault in faults:
+        log.error("airflow_sso configuration: %s", fault)
+    for warning in loaded.warnings:
+        log.warning("airflow_sso configuration: %s", warning)
+    settings = loaded.settings
+    if settings is None:
+        log.error("airflow_sso: every door is shut (SSO-501); tasks are not affected")
+        return Doors(Urls(fallback_url, prefix), shut=loaded.shut, faults=faults)
+    urls = Urls(settings.external_url, prefix)
+    open_doors = {name: OidcDoor(one, urls.callback(name)) for name, one in settings.providers.items()}
+    log.info("airflow_sso: open: %s; shut: %s", ", ".join(open_doors), ", ".join(loaded.shut) or "none")
+    return Doors(
+        urls,
+        open=open_doors,
+        shut=loaded.shut,
+        mapping=MappingFile(settings.role_mapping_file, known_roles),
+        support_contact=settings.support_contact,
+        faults=faults,
+    )

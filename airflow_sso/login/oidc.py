@@ -1,0 +1,162 @@
+"""The OpenID Connect exchange: send the browser away, and make an Identity of what it brings back.
+
+Authorization code with PKCE S256, state and nonce, always. What must stay true: the ID token is the
+only thing that says who somebody is, and it comes from the token endpoint that discovery names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from authlib.integrations.base_client.errors import OAuthError
+from authlib.integrations.requests_client import OAuth2Session
+
+from airflow_sso.config import OidcProvider
+from airflow_sso.errors import (
+    ClaimMissing,
+    CodeExchangeRefused,
+    ConfigurationFaulty,
+    ConsentDenied,
+    ProviderUnreachable,
+    WrongIssuer,
+)
+from airflow_sso.identity import Identity
+from airflow_sso.login import id_token
+from airflow_sso.login.attempt import Attempt
+from airflow_sso.login.claims import to_identity
+from airflow_sso.login.discovery import Metadata, ProviderDocuments
+from airflow_sso.login.http import bound, json_object
+from airflow_sso.login.vendors import vendor_of
+from airflow_sso.secret import SecretUnavailable
+
+_MAX_ERROR = 120  # of a provider's error text; it may hold names (fact A18), so it is never logged whole
+
+
+class OidcDoor:
+    """One OIDC provider that people may sign in through."""
+
+    def __init__(self, settings: OidcProvider, redirect_uri: str) -> None:
+        self.settings = settings
+        self._redirect_uri = redirect_uri
+        self._documents = ProviderDocuments(settings)
+
+    def start(self, attempt: Attempt, *, switch_account: bool = False) -> str:
+        """The address of the provider's sign-in page for a fresh attempt.
+
+        :param switch_account: ask the provider to offer other accounts (``prompt=select_account``).
+        """
+        metadata = self._documents.metadata()
+        extra = {"prompt": "select_account"} if switch_account else {}
+        with self._client(reveal_secret=False) as client:
+            url, _state = client.create_authorization_url(
+                metadata.authorization_endpoint,
+                state=attempt.state,
+                nonce=attempt.nonce,
+                code_verifier=attempt.code_verifier,
+                **extra,
+            )
+        return str(url)
+
+    def finish(self, attempt: Attempt, response: Mapping[str, str]) -> Identity:
+        """The identity behind an authorization response.
+
+        :param response: the callback's query parameters; none of them is trusted.
+        :raises SignInFailed: with the code that says why.
+        """
+        metadata = self._documents.metadata()
+        _check_response_issuer(metadata, response)
+        if "error" in response:
+            raise ConsentDenied(f"the provider answered {_clip(response['error'])}")
+        if not response.get("code"):
+            raise CodeExchangeRefused("the response has neither code nor error")
+        answer = self._exchange(metadata, response["code"], attempt.code_verifier)
+        return to_identity(self._verify(metadata, attempt, answer), self.settings)
+
+    def _verify(
+        self, metadata: Metadata, attempt: Attempt, answer: Mapping[str, Any]
+    ) -> id_token.VerifiedClaims:
+        vendor = vendor_of(self.settings)
+        access_token = answer.get("access_token")
+        expected = id_token.Expected(
+            issuer=metadata.issuer,
+            client_id=self.settings.client_id,
+            nonce=attempt.nonce,
+            algorithms=self.settings.id_token_algorithms or vendor.algorithms,
+            clock_skew=self.settings.clock_skew,
+            now=time.time(),
+            access_token=access_token if isinstance(access_token, str) else None,
+            required_claims=vendor.required_claims(self.settings),
+        )
+        if "id_token" not in answer:
+            raise ClaimMissing("the token answer has no id_token")
+        return id_token.verify(
+            answer["id_token"], expected, self._documents.keys(), self._documents.keys_fetched_again
+        )
+
+    def _exchange(self, metadata: Metadata, code: str, code_verifier: str) -> Mapping[str, Any]:
+        """Swap the code for tokens (RFC 6749, section 4.1.3), as the registered client."""
+        name = self.settings.name
+        try:
+            with self._client(reveal_secret=True) as client:
+                client.register_compliance_hook("access_token_response", _only_usable_answers)
+                answer: Mapping[str, Any] = client.fetch_token(
+                    metadata.token_endpoint,
+                    grant_type="authorization_code",
+                    code=code,
+                    code_verifier=code_verifier,
+                    allow_redirects=False,
+                )
+        except OAuthError as cause:
+            raise CodeExchangeRefused(
+                f"the token endpoint of {name} answered {_clip(cause.error)}: {_clip(cause.description)}"
+            ) from None
+        except requests.RequestException as cause:
+            raise ProviderUnreachable(f"token endpoint of {name}: {type(cause).__name__}: {cause}") from None
+        return answer
+
+    def _client(self, *, reveal_secret: bool) -> Any:
+        settings = self.settings
+        method = settings.client_auth.method or vendor_of(settings).client_auth_method
+        try:
+            secret = settings.client_auth.secret.reveal() if reveal_secret else None
+        except SecretUnavailable as cause:
+            raise ConfigurationFaulty(f"client_auth.secret of {settings.name}: {cause}") from None
+        session = OAuth2Session(
+            settings.client_id,
+            secret,
+            token_endpoint_auth_method=f"client_secret_{method}",
+            scope=" ".join(settings.scopes),
+            redirect_uri=self._redirect_uri,
+            code_challenge_method="S256",
+        )
+        return bound(session, settings.http)
+
+
+def _check_response_issuer(metadata: Metadata, response: Mapping[str, str]) -> None:
+    """RFC 9207, section 2.4: ``iss`` must be the issuer, and must be there where it was announced."""
+    issuer = response.get("iss")
+    if issuer is None and metadata.sends_iss:
+        raise WrongIssuer("the response has no iss, though the provider announces it")
+    if issuer is not None and issuer != metadata.issuer:
+        raise WrongIssuer(f"the response is from {_clip(issuer)!r}, not {metadata.issuer!r}")
+
+
+def _only_usable_answers(answer: requests.Response) -> requests.Response:
+    """Tell trouble at the provider (it may pass) from a refusal (it will not)."""
+    if answer.status_code == requests.codes.too_many_requests or answer.status_code >= 500:
+        raise ProviderUnreachable(f"the token endpoint answered HTTP {answer.status_code}")
+    content = json_object(answer, what="token endpoint")
+    if answer.status_code != requests.codes.ok and "error" not in content:
+        raise ProviderUnreachable(
+            f"the token endpoint answered HTTP {answer.status_code} without an error code"
+        )
+    return answer
+
+
+def _clip(text: object) -> str:
+    """The first line of a provider's text, short: enough for support, too little to carry data along."""
+    lines = str(text or "").splitlines() or [""]
+    return "".join(char for char in lines[0] if char.isprintable())[:_MAX_ERROR]

@@ -1,0 +1,118 @@
+"""What differs between identity providers, as a table of frozen rows; everything else is the standard.
+
+A new vendor is a row here, a page in docs/ and a fake that passes the shared tests; nowhere does the
+code ask for a vendor by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from airflow_sso.config import ALGORITHMS, ClaimPaths, EntraOidc, OidcProvider
+
+#: Sign-in hosts of Microsoft's clouds (fact A9).
+_ENTRA_HOSTS = {
+    "public": "https://login.microsoftonline.com",
+    "usgov": "https://login.microsoftonline.us",
+    "usgov_dod": "https://login.microsoftonline.us",
+    "china": "https://login.partner.microsoftonline.cn",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vendor:
+    """One row.
+
+    ``issuer``, ``discovery_url``, ``authority``
+        made from the provider's settings; ``authority`` is the account key's first half.
+    ``required_claims``
+        beside those of OIDC Core: claim name and the value it must have (``None``: any string).
+    ``empty_when_absent``
+        fields whose absence the vendor defines as "none"; everything else absent is unknown.
+    ``is_guest``
+        whether verified claims are of a guest; asked of every sign-in.
+    """
+
+    issuer: Callable[[Any], str]
+    discovery_url: Callable[[Any], str]
+    authority: Callable[[Any], str]
+    claims: ClaimPaths
+    algorithms: tuple[str, ...] = ALGORITHMS
+    client_auth_method: Literal["basic", "post"] = "basic"
+    required_claims: Callable[[Any], dict[str, str | None]] = field(default=lambda _settings: {})
+    empty_when_absent: frozenset[str] = frozenset()
+    case_insensitive_subject: bool = False
+    is_guest: Callable[[Any, dict[str, Any]], bool] = field(default=lambda _settings, _claims: False)
+
+
+def _entra_host(settings: EntraOidc) -> str:
+    return (settings.insecure_authority_host or _ENTRA_HOSTS[settings.cloud]).rstrip("/")
+
+
+def _entra_issuer(settings: EntraOidc) -> str:
+    return f"{_entra_host(settings)}/{settings.tenant_id}/v2.0"  # fact A8
+
+
+def _entra_guest(settings: EntraOidc, claims: dict[str, Any]) -> bool:
+    """``acct`` 1, or an ``idp`` that is not this tenant (facts A10, A13).
+
+    Microsoft leaves ``idp`` out when the issuer itself is the identity provider, and ``acct`` is an
+    optional claim: its absence says nothing.
+    """
+    if str(claims.get("acct", "0")) == "1":
+        return True
+    own = {claims["iss"], f"https://sts.windows.net/{settings.tenant_id}/"}
+    return "idp" in claims and claims["idp"] not in own
+
+
+VENDORS: dict[str, Vendor] = {
+    "entra": Vendor(
+        issuer=_entra_issuer,
+        discovery_url=lambda s: f"{_entra_issuer(s)}/.well-known/openid-configuration",  # fact A1
+        authority=lambda s: f"entra:{s.cloud}:{s.tenant_id}",
+        claims=ClaimPaths(
+            subject=("oid",),  # fact A11: `sub` differs per application, `oid` is the Graph user id
+            username=("preferred_username", "upn", "email"),
+            email=("email", "preferred_username"),
+            first_name=("given_name",),
+            last_name=("family_name",),
+            groups=("groups",),
+            app_roles=("roles",),
+        ),
+        algorithms=("RS256",),
+        client_auth_method="post",
+        required_claims=lambda s: {"tid": s.tenant_id, "oid": None},
+        # Entra leaves `roles` out when nothing is assigned, and it never overflows (fact A17).
+        empty_when_absent=frozenset({"app_roles"}),
+        case_insensitive_subject=True,
+        is_guest=_entra_guest,
+    ),
+    "generic": Vendor(
+        issuer=lambda s: s.issuer,
+        discovery_url=lambda s: f"{s.issuer.rstrip('/')}/.well-known/openid-configuration",
+        authority=lambda s: s.authority or f"oidc:{s.name}",
+        claims=ClaimPaths(
+            subject=("sub",),
+            username=("preferred_username", "email"),
+            email=("email",),
+            first_name=("given_name",),
+            last_name=("family_name",),
+            groups=("groups",),
+            app_roles=("roles",),
+        ),
+    ),
+}
+
+
+def vendor_of(settings: OidcProvider) -> Vendor:
+    """The row of a provider."""
+    return VENDORS[settings.vendor]
+
+
+def claim_paths(settings: OidcProvider, field_name: str) -> tuple[str, ...]:
+    """Where a field of the identity is found: as configured, else as the vendor has it."""
+    configured: tuple[str, ...] | None = getattr(settings.claims, field_name)
+    default: tuple[str, ...] | None = getattr(vendor_of(settings).claims, field_name)
+    return configured or default or ()

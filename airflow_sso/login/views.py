@@ -1,0 +1,168 @@
+"""The browser's way through a sign-in: every route of ours that a person's browser visits.
+
+``oauth_authorized`` is the whole journey on one screen, from the request to the role. What must stay
+true: every refusal of any step ends in :func:`_answer_refusals`, so there is one place where a
+refusal gets its reference, its audit row and its page, and none where it is swallowed.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import flask
+from flask_appbuilder import expose
+from flask_appbuilder.security.views import AuthOAuthView
+
+from airflow_sso import airflow_compat, audit, database, pages, role_mapping
+from airflow_sso.accounts import provisioning, sessions
+from airflow_sso.accounts.provisioning import Refusal
+from airflow_sso.audit import Subject
+from airflow_sso.errors import NotReady, SsoError
+from airflow_sso.login import attempt as attempts
+from airflow_sso.login import browser
+from airflow_sso.login.doors import Doors
+
+log = logging.getLogger(__name__)
+
+Route = Callable[..., Any]
+
+
+def _answer_refusals(route: Route) -> Route:
+    """Turn a refusal of any step into its audit record and its page, under one reference."""
+
+    @functools.wraps(route)
+    def answered(self: SsoAuthView, **arguments: str) -> Any:
+        reference = audit.new_reference()
+        provider = arguments.get("provider")
+        subject = Subject(provider=provider if provider in self.doors.open else None)
+        try:
+            return route(self, reference=reference, **arguments)
+        except Refusal as refusal:
+            error, subject = refusal.refused.error, refusal.refused.subject
+        except SsoError as refusal:
+            error = refusal
+        audit.refused(error, subject, reference)
+        return self.refuse(error, subject, reference)
+
+    return answered
+
+
+class SsoAuthView(AuthOAuthView):
+    """Airflow's sign-in view, with our doors. Made by :class:`~airflow_sso.security_manager.SsoSecurityManager`."""
+
+    # FAB names the endpoint after the class; only the inherited OAuth callback is replaced.
+    template_folder = pages.template_folder()
+
+    @property
+    def doors(self) -> Doors:
+        doors: Doors = self.appbuilder.sm.sso_doors
+        return doors
+
+    @expose("/login/")
+    @_answer_refusals
+    def login(self, reference: str) -> Any:
+        """The way in: straight to the provider when there is one, else one button each."""
+        doors = self.doors
+        next_url = doors.urls.own_page(flask.request.args.get("next"))
+        if flask.g.user is not None and flask.g.user.is_authenticated:
+            return airflow_compat.redirect_with_token()(next_url)  # the UI is back for a fresh token
+        doors.require_open()
+        database.require_tables()
+        if len(doors.open) == 1 and not doors.shut:
+            (name,) = doors.open
+            if "next" not in flask.request.args and browser.has_signed_in_before(flask.request):
+                return self._calm_page(name)
+            return flask.redirect(doors.urls.start(name, next_url))
+        return pages.page(
+            "sign_in", doors.urls, doors.support_contact, choices=self._choices(next_url), local_url=None
+        )
+
+    @expose("/login/<provider>")
+    @_answer_refusals
+    def start(self, provider: str, reference: str) -> Any:
+        """Begin an attempt and send the browser to the provider."""
+        doors = self.doors
+        door = doors.get(provider)
+        database.require_tables()
+        browser_id = browser.browser_id(flask.request, doors.urls)
+        next_url = doors.urls.own_page(flask.request.args.get("next"))
+        attempt = attempts.begin(provider, browser_id, next_url)
+        response = flask.redirect(door.start(attempt, switch_account="switch" in flask.request.args))
+        browser.bind(response, browser_id, doors.urls)
+        return browser.uncached(response)
+
+    @expose("/oauth-authorized/<provider>")
+    @_answer_refusals
+    def oauth_authorized(self, provider: str, reference: str) -> Any:
+        """The redirect URI: from the provider's answer to a signed-in Airflow user."""
+        doors = self.doors
+        door = doors.get(provider)
+        database.require_tables()
+        answer = flask.request.args
+        attempt = attempts.take(provider, answer.get("state"), browser.bound_id(flask.request, doors.urls))
+        identity = door.finish(attempt, answer)
+        decision = role_mapping.decide(identity, doors.current_mapping())
+        user_id = provisioning.admit(identity, decision, reference)
+        sessions.start(self.appbuilder.sm, user_id)
+        response = airflow_compat.redirect_with_token()(attempt.next_url)
+        browser.remember_sign_in(response, doors.urls)
+        return browser.uncached(response)
+
+    @expose("/logout/")
+    def logout(self) -> Any:
+        """Sign out of Airflow, and end on a page that does not sign in again by itself."""
+        user = flask.g.user
+        response = flask.redirect(self.doors.urls.signed_out)
+        if user is not None and user.is_authenticated:
+            audit.signed_out(Subject(username=user.username, user_id=user.id), audit.new_reference())
+        sessions.end(self.appbuilder.sm, response)
+        return browser.uncached(response)
+
+    @expose("/signed-out/")
+    def signed_out(self) -> Any:
+        """The calm page."""
+        names = list(self.doors.open)
+        return self._calm_page(names[0] if len(names) == 1 else None)
+
+    @expose("/sso/static/<name>")
+    def static_file(self, name: str) -> Any:
+        """Our stylesheet."""
+        return pages.asset(name)
+
+    def refuse(self, error: SsoError, subject: Subject, reference: str) -> flask.Response:
+        """The page of a refusal."""
+        doors = self.doors
+        if isinstance(error, NotReady):
+            return pages.not_ready_page(error, doors.urls, doors.support_contact, reference=reference)
+        return pages.refusal_page(
+            error,
+            doors.urls,
+            doors.support_contact,
+            reference=reference,
+            provider=subject.provider,
+            username=subject.username,
+        )
+
+    def _calm_page(self, provider: str | None) -> flask.Response:
+        doors = self.doors
+        label = doors.open[provider].settings.shown_as if provider else None
+        url = doors.urls.start(provider) if provider else doors.urls.login()
+        response = pages.page(
+            "signed_out", doors.urls, doors.support_contact, sign_in_url=url, provider_label=label
+        )
+        browser.forget_sign_in(response, doors.urls)
+        return response
+
+    def _choices(self, next_url: str) -> list[dict[str, object]]:
+        doors = self.doors
+        ready = [
+            {"label": door.settings.shown_as, "url": doors.urls.start(name, next_url), "shut": False}
+            for name, door in doors.open.items()
+        ]
+        shut = [
+            {"label": label, "url": None, "shut": True, "code": "SSO-501"} for label in doors.shut.values()
+        ]
+        return ready + shut

@@ -1,0 +1,85 @@
+"""Flask-AppBuilder's seam: the class that ``webserver_config.py`` names. Wiring only.
+
+What must stay true: on Airflow 3 the process that builds this also serves the workers, so nothing
+here may stop it. A fault shuts doors; it never raises, and never falls back to another sign-in.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
+from flask import current_app
+from flask_appbuilder.const import AUTH_OAUTH
+
+from airflow_sso import airflow_compat
+
+log = logging.getLogger(__name__)
+
+
+class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[misc]
+    """Airflow's security manager with our sign-in in place of Flask-AppBuilder's.
+
+    Reads ``sso.yaml`` once, when the web application is built.
+    """
+
+    def __init__(self, appbuilder: Any) -> None:
+        self.sso_doors = _open_doors(current_app.config)
+        self.authoauthview = _auth_view_class()
+        super().__init__(appbuilder)
+
+    def _init_config(self) -> None:
+        """Whatever sign-in ``webserver_config.py`` still sets up, ours is the only one."""
+        config = current_app.config
+        if config.get("AUTH_TYPE", AUTH_OAUTH) != AUTH_OAUTH or config.get("OAUTH_PROVIDERS"):
+            log.warning("airflow_sso: AUTH_TYPE and OAUTH_PROVIDERS of webserver_config.py are not used")
+        # AUTH_OAUTH is the one type whose view can be replaced and that asks for no password.
+        config["AUTH_TYPE"] = AUTH_OAUTH
+        config["OAUTH_PROVIDERS"] = []
+        config["AUTH_USER_REGISTRATION"] = False
+        config["AUTH_ROLES_SYNC_AT_LOGIN"] = False
+        super()._init_config()
+
+    def _init_auth(self) -> None:
+        """Flask-AppBuilder's own OAuth registry is not used, so it is not loaded either."""
+        self.oauth = None
+        self.oauth_remotes: dict[str, Any] = {}
+
+    def register_views(self) -> None:
+        # A second web application is built for old-style plugins and served under /pluginsv2 with
+        # cookies of the same names; sign-in routes there would sign people out here.
+        if getattr(self.appbuilder, "enable_plugins", False):
+            return
+        super().register_views()
+
+    def auth_user_db(self, username: str, password: str, rotate_session_id: bool = True) -> None:  # noqa: ARG002
+        """Refused: a local password opens nothing, neither a page nor ``POST /auth/token``."""
+        from airflow_sso import audit
+        from airflow_sso.errors import LocalDoorShut
+
+        audit.refused(LocalDoorShut("a local password was offered"), audit.Subject(), audit.new_reference())
+
+
+def _open_doors(flask_config: Any) -> Any:
+    """The doors that the configuration opens; all shut when it, or a library, is not as it must be."""
+    from airflow_sso import config_location, database
+    from airflow_sso.accounts import fab_users
+    from airflow_sso.login import doors
+
+    def known_roles() -> frozenset[str]:
+        with database.transaction() as connection:
+            return fab_users.role_names(connection)
+
+    return doors.make(
+        config_location.load(flask_config),
+        fallback_url=(airflow_compat.base_url() or "").rstrip("/"),
+        prefix=airflow_compat.AUTH_PREFIX,
+        known_roles=known_roles,
+    )
+
+
+def _auth_view_class() -> Any:
+    from airflow_sso.login.views import SsoAuthView
+
+    return SsoAuthView
