@@ -18,4 +18,4 @@ class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
 
     def get_url_logout(self) -> str:
         """Our own sign-out (with the slash): Airflow's leaves the server-side session usable."""
-        return urljoin(self.apiserver_endpoint, f"{AUTH_PREFIX}/logout/")
+        return urljoin(str(self.apiserver_endpoint), f"{AUTH_PREFIX}/logout/")

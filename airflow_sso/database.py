@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import inspect
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, CursorResult, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import airflow_compat, models
@@ -26,6 +27,14 @@ def transaction() -> Iterator[Connection]:
     """A connection in a transaction of its own; commits at the end, rolls back on any exception."""
     with airflow_compat.engine().begin() as connection:
         yield connection
+
+
+def new_id(made: CursorResult[Any]) -> int:
+    """The id of the one row that an insert has just made."""
+    key = made.inserted_primary_key
+    if not key:
+        raise RuntimeError("the insert made no row with an id")
+    return int(key[0])
 
 
 def require_tables() -> None:

@@ -14,7 +14,7 @@ from airflow_sso import models
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-class SsoDBManager(BaseDBManager):
+class SsoDBManager(BaseDBManager):  # type: ignore[misc]
     """Makes, migrates and, on ``airflow db reset``, drops the tables of :mod:`airflow_sso.models`."""
 
     metadata = models.metadata

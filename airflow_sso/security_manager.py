@@ -7,13 +7,20 @@ here may stop it. A fault shuts doors; it never raises, and never falls back to 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
 from flask import current_app
 from flask_appbuilder.const import AUTH_OAUTH
 
-from airflow_sso import airflow_compat
+from airflow_sso import airflow_compat, audit, config_location, database
+from airflow_sso.accounts import fab_users
+from airflow_sso.errors import LocalDoorShut
+from airflow_sso.login import doors
+from airflow_sso.login.doors import Doors
+from airflow_sso.login.views import SsoAuthView
+from airflow_sso.urls import Urls
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +31,10 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
     Reads ``sso.yaml`` once, when the web application is built.
     """
 
+    authoauthview = SsoAuthView
+
     def __init__(self, appbuilder: Any) -> None:
         self.sso_doors = _open_doors(current_app.config)
-        self.authoauthview = _auth_view_class()
         super().__init__(appbuilder)
 
     def _init_config(self) -> None:
@@ -55,31 +63,25 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
 
     def auth_user_db(self, username: str, password: str, rotate_session_id: bool = True) -> None:  # noqa: ARG002
         """Refused: a local password opens nothing, neither a page nor ``POST /auth/token``."""
-        from airflow_sso import audit
-        from airflow_sso.errors import LocalDoorShut
-
         audit.refused(LocalDoorShut("a local password was offered"), audit.Subject(), audit.new_reference())
 
 
-def _open_doors(flask_config: Any) -> Any:
+def _open_doors(flask_config: Mapping[str, Any]) -> Doors:
     """The doors that the configuration opens; all shut when it, or a library, is not as it must be."""
-    from airflow_sso import config_location, database
-    from airflow_sso.accounts import fab_users
-    from airflow_sso.login import doors
-
-    def known_roles() -> frozenset[str]:
-        with database.transaction() as connection:
-            return fab_users.role_names(connection)
-
-    return doors.make(
-        config_location.load(flask_config),
-        fallback_url=(airflow_compat.base_url() or "").rstrip("/"),
-        prefix=airflow_compat.AUTH_PREFIX,
-        known_roles=known_roles,
-    )
+    fallback_url = (airflow_compat.base_url() or "").rstrip("/")
+    try:
+        return doors.make(
+            config_location.load(flask_config),
+            fallback_url=fallback_url,
+            prefix=airflow_compat.AUTH_PREFIX,
+            known_roles=_known_roles,
+        )
+    except Exception as cause:  # a missing library or a bug of ours must not stop a single task
+        log.exception("airflow_sso: every door is shut (SSO-501); tasks are not affected")
+        fault = f"{type(cause).__name__}: {cause}"
+        return Doors(Urls(fallback_url, airflow_compat.AUTH_PREFIX), faults=(fault,))
 
 
-def _auth_view_class() -> Any:
-    from airflow_sso.login.views import SsoAuthView
-
-    return SsoAuthView
+def _known_roles() -> frozenset[str]:
+    with database.transaction() as connection:
+        return fab_users.role_names(connection)

@@ -52,9 +52,6 @@ class Urls:
         """The calm page after a sign-out; also the one post-logout redirect URI."""
         return self._at("/signed-out/")
 
-    def asset(self, name: str) -> str:
-        return self._at(f"/sso/static/{quote(name)}")
-
     def own_page(self, wanted: str | None) -> str:
         """``wanted`` if it is a page of ours, else Airflow's first page.
 

@@ -31,7 +31,12 @@ def spelled(name: str, style: str) -> str:
 
 
 def claims_for(
-    face: Face, person: Person, *, shape: str | None = None, overage: str | None = None, style: str | None = None
+    face: Face,
+    person: Person,
+    *,
+    shape: str | None = None,
+    overage: str | None = None,
+    style: str | None = None,
 ) -> dict[str, Any]:
     """The groups claim of this person at this face, or the markers that stand for it."""
     if style == "emit_as_roles":

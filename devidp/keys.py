@@ -82,9 +82,9 @@ def with_certificate(key: SigningKey, jwk: dict[str, Any]) -> dict[str, Any]:
 
 
 @functools.cache
-def stranger(label: str) -> SigningKey:
-    """A key that no ring trusts, the same for the life of the process."""
-    return SigningKey.generate()
+def stranger(label: str, alg: str = "RS256") -> SigningKey:  # noqa: ARG001 -- the label is the cache's key
+    """A key that no ring signs with, the same for the life of the process."""
+    return SigningKey.generate(alg)
 
 
 class Keyring:

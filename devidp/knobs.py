@@ -42,9 +42,13 @@ NAMES = Kind("a list of strings", lambda v: isinstance(v, list) and all(isinstan
 TEXT_OR_OBJECT = Kind("a string or an object", lambda v: isinstance(v, str | dict))
 SHIFTS = Kind(
     "an object of whole seconds for iat, nbf, exp or auth_time",
-    lambda v: isinstance(v, dict) and set(v) <= {"iat", "nbf", "exp", "auth_time"} and all(map(_is_int, v.values())),
+    lambda v: (
+        isinstance(v, dict) and set(v) <= {"iat", "nbf", "exp", "auth_time"} and all(map(_is_int, v.values()))
+    ),
 )
-RETRY_AFTER = Kind('a number, or a string; "absent" leaves the header out', lambda v: _is_number(v) or isinstance(v, str))
+RETRY_AFTER = Kind(
+    'a number, or a string; "absent" leaves the header out', lambda v: _is_number(v) or isinstance(v, str)
+)
 ANY = Kind("any JSON value", lambda _: True)
 
 
@@ -59,13 +63,40 @@ class Knob:
     doc: str
 
 
-AUDS = ("other", "list", "two_without_azp", "two_with_azp", "two_wrong_azp", "other_with_azp", "empty_list", "missing")
-ISSUERS = ("other_tenant", "common", "template", "v1", "trailing_slash", "other_host", "other_face", "missing")
+AUDS = (
+    "other",
+    "list",
+    "two_without_azp",
+    "two_with_azp",
+    "two_wrong_azp",
+    "other_with_azp",
+    "empty_list",
+    "missing",
+)
+ISSUERS = (
+    "other_tenant",
+    "common",
+    "template",
+    "v1",
+    "trailing_slash",
+    "other_host",
+    "other_face",
+    "missing",
+)
 SHAPES = (
     "string", "json_string", "comma_string", "number", "numbers", "nested", "mixed", "object", "null", "true",
     "empty", "absent", "ten_thousand", "lookalike", "duplicates",
 )  # fmt: skip
-OVERAGES = ("claim_sources", "names_only", "sources_only", "hasgroups", "hasgroups_string", "partial", "inline", "evil_url")
+OVERAGES = (
+    "claim_sources",
+    "names_only",
+    "sources_only",
+    "hasgroups",
+    "hasgroups_string",
+    "partial",
+    "inline",
+    "evil_url",
+)
 FORMATS = ("ids", "names", "dn", "netbios", "dns", "emit_as_roles")
 GUESTS = ("idp", "acct", "both", "ext_upn", "live", "none")
 
@@ -74,18 +105,32 @@ _ID_TOKEN = (
     Knob("id_token.remove", NAMES, "Claims taken out, after id_token.set."),
     Knob("id_token.header_set", OBJECT, "Header members to set: kid, typ, crit, jwk, jku, x5u, x5c, ..."),
     Knob("id_token.header_remove", NAMES, "Header members to take out, e.g. kid."),
-    Knob("id_token.alg", choice(*ALGORITHMS), "Sign with it. HS256 uses the RSA public key (PEM) as its secret."),
+    Knob(
+        "id_token.alg",
+        choice(*ALGORITHMS),
+        "Sign with it. HS256 uses the RSA public key (PEM) as its secret.",
+    ),
     Knob(
         "id_token.key",
         choice("foreign", "unknown_kid", "foreign_tenant"),
         "foreign: another key under the current kid; unknown_kid: another key under its own kid, in no key "
         "set; foreign_tenant: the key that Entra's key set shows with the `issuer` of another tenant.",
     ),
-    Knob("id_token.duplicate_keys", OBJECT, "Claims written a second time, behind the first, in the JSON text."),
+    Knob(
+        "id_token.duplicate_keys", OBJECT, "Claims written a second time, behind the first, in the JSON text."
+    ),
     Knob("id_token.duplicate_header_keys", OBJECT, "The same for the header."),
     Knob("id_token.omit", BOOL, "The token answer has no id_token."),
-    Knob("id_token.raw", ANY, "The id_token member of the token answer is this value: a number, null, 'a.b.c', ..."),
-    Knob("id_token.type", choice("access_token", "logout_token"), "A well-signed token of another type in its place."),
+    Knob(
+        "id_token.raw",
+        ANY,
+        "The id_token member of the token answer is this value: a number, null, 'a.b.c', ...",
+    ),
+    Knob(
+        "id_token.type",
+        choice("access_token", "logout_token"),
+        "A well-signed token of another type in its place.",
+    ),
     Knob(
         "id_token.nonce",
         choice("wrong", "missing", "unsupported", "unsupported_with_nonce"),
@@ -94,7 +139,9 @@ _ID_TOKEN = (
     Knob("id_token.aud", choice(*AUDS), "Audience variants; `list` is lawful, and so is two_with_azp."),
     Knob("id_token.iss", choice(*ISSUERS), "Issuer variants, well signed."),
     Knob("id_token.shift", SHIFTS, "Seconds added to iat, nbf, exp, auth_time; negative means earlier."),
-    Knob("id_token.at_hash", choice("wrong", "missing", "right"), "`right` adds it on faces that leave it out."),
+    Knob(
+        "id_token.at_hash", choice("wrong", "missing", "right"), "`right` adds it on faces that leave it out."
+    ),
     Knob("id_token.c_hash", choice("wrong", "right"), "c_hash in the code flow, as some providers send it."),
     Knob("id_token.sub_length", COUNT, "A sub of exactly so many characters, e.g. 700."),
     Knob("id_token.min_bytes", COUNT, "Padded with a claim until the token is at least so long, e.g. 6144."),
@@ -102,22 +149,42 @@ _ID_TOKEN = (
 )
 
 _PEOPLE = (
-    Knob("guest", choice(*GUESTS), "Marks whoever signs in as a guest, in one of the forms in use; none: unmarks."),
+    Knob(
+        "guest",
+        choice(*GUESTS),
+        "Marks whoever signs in as a guest, in one of the forms in use; none: unmarks.",
+    ),
     Knob("groups.shape", choice(*SHAPES), "The type or content of the groups claim."),
-    Knob("groups.overage", choice(*OVERAGES), "Overage markers of facts A15 and A16, whole, half or hostile."),
+    Knob(
+        "groups.overage", choice(*OVERAGES), "Overage markers of facts A15 and A16, whole, half or hostile."
+    ),
     Knob("groups.place", choice("id_token", "userinfo", "both", "none"), "Where the groups claim is sent."),
     Knob("groups.format", choice(*FORMATS), "What a group is called; emit_as_roles puts names into roles."),
 )
 
 _AUTHORIZE = (
-    Knob("authorize.iss", choice("right", "wrong", "other_face", "missing", "twice"), "RFC 9207 iss on the answer."),
+    Knob(
+        "authorize.iss",
+        choice("right", "wrong", "other_face", "missing", "twice"),
+        "RFC 9207 iss on the answer.",
+    ),
     Knob("authorize.state", choice("wrong", "missing", "twice"), "state on the answer."),
-    Knob("authorize.code", choice("missing", "unknown", "twice", "long"), "code on the answer; long: 700 characters."),
-    Knob("authorize.extra", OBJECT, "More parameters for the answer, e.g. {\"next\": \"https://evil.example\"}."),
-    Knob("authorize.error", TEXT, "Answer with this error at once, e.g. temporarily_unavailable or login_required."),
+    Knob(
+        "authorize.code",
+        choice("missing", "unknown", "twice", "long"),
+        "code on the answer; long: 700 characters.",
+    ),
+    Knob("authorize.extra", OBJECT, 'More parameters for the answer, e.g. {"next": "https://evil.example"}.'),
+    Knob(
+        "authorize.error",
+        TEXT,
+        "Answer with this error at once, e.g. temporarily_unavailable or login_required.",
+    ),
     Knob("authorize.person", TEXT, "Sign this person in without showing the page."),
     Knob("authorize.prompt_none_page", BOOL, "prompt=none is answered with the sign-in page, as some do."),
-    Knob("ignore_pkce", BOOL, "Neither asks for a challenge nor checks the verifier (a provider without PKCE)."),
+    Knob(
+        "ignore_pkce", BOOL, "Neither asks for a challenge nor checks the verifier (a provider without PKCE)."
+    ),
 )
 
 _TOKEN = (
@@ -130,19 +197,25 @@ _TOKEN = (
     Knob("token.rotate", BOOL, "A refresh gives a new refresh token and ends the old one (default true)."),
 )
 
-_EVERYWHERE = (Knob("down", BOOL, "Every endpoint closes the connection without an answer; not the control API."),)
+_EVERYWHERE = (
+    Knob("down", BOOL, "Every endpoint closes the connection without an answer; not the control API."),
+)
 
 # What each endpoint can do wrong, whatever it answers. {ep} is the endpoint.
 _FAULTS = (
     ("down", BOOL, "closes the connection without an answer"),
     ("delay", NUMBER, "waits so many seconds first"),
-    ("retry_after", RETRY_AFTER, "answers 429 with this Retry-After (whole, fractional, a date, or \"absent\")"),
+    (
+        "retry_after",
+        RETRY_AFTER,
+        'answers 429 with this Retry-After (whole, fractional, a date, or "absent")',
+    ),
     ("status", STATUS, "answers with this status; with `body` or `html` beside it if they are set"),
     ("body", TEXT_OR_OBJECT, "answers with this body (status 200 unless `status` is set too)"),
     ("html", BOOL, "answers with an HTML page and status 200 (or `status`), as a proxy in the way does"),
     ("redirect", TEXT, "answers 302 to this URL"),
     ("content_type", TEXT, "the Content-Type of the answer"),
-    ("set", OBJECT, "members of the JSON answer, laid over it; jwks.set {\"keys\": []} is an empty key set"),
+    ("set", OBJECT, 'members of the JSON answer, laid over it; jwks.set {"keys": []} is an empty key set'),
     ("remove", NAMES, "members of the JSON answer taken out"),
     ("truncate", BOOL, "the JSON answer stops half-way"),
     ("oversize", COUNT, "a member is added so that the JSON answer has at least so many bytes"),

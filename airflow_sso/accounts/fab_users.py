@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
+from airflow_sso import database
 from airflow_sso.accounts.matching import UserRow
 
 #: Not a hash of anything: werkzeug's ``check_password_hash`` answers False to it whatever is typed.
@@ -76,7 +77,7 @@ def add(connection: Connection, *, created_on: datetime, **values: str) -> int:
             changed_by_fk=None,
         )
     )
-    return int(made.inserted_primary_key[0])
+    return database.new_id(made)
 
 
 def change(connection: Connection, user_id: int, values: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ def _leave_old_session() -> None:
     flask.session.clear()
 
 
-def end(security_manager: Any, response: flask.Response) -> None:
+def end(security_manager: Any, response: Any) -> None:
     """Forget the session on the server and take both cookies from the browser."""
     user = flask.g.user if flask.g.user is not None and flask.g.user.is_authenticated else None
     logout_user()

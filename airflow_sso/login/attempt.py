@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, insert, select
 
 from airflow_sso import database, models
 from airflow_sso.errors import AttemptLost
@@ -46,32 +46,35 @@ def is_browser_id(value: str | None) -> bool:
     return bool(value) and _BROWSER_ID.fullmatch(value or "") is not None
 
 
-def begin(provider: str, browser_id: str, next_url: str) -> Attempt:
-    """Start an attempt of this browser and remember it for ten minutes."""
-    attempt = Attempt(
+def new(provider: str, next_url: str) -> Attempt:
+    """A fresh attempt; it counts for nothing until :func:`remember` has been called."""
+    return Attempt(
         provider=provider,
         nonce=secrets.token_urlsafe(32),
         code_verifier=secrets.token_urlsafe(48),  # RFC 7636, section 4.1: 43 to 128 characters
         next_url=next_url,
         state=secrets.token_urlsafe(32),
     )
+
+
+def remember(attempt: Attempt, browser_id: str) -> None:
+    """Keep a fresh attempt of this browser for ten minutes."""
     with database.transaction() as connection:
         connection.execute(delete(login_attempts).where(login_attempts.c.expires_at < models.now()))
         made = connection.execute(
             insert(login_attempts).values(
                 state_hash=_hash(attempt.state),
                 browser_hash=_hash(browser_id),
-                provider=provider,
+                provider=attempt.provider,
                 nonce=attempt.nonce,
                 code_verifier=attempt.code_verifier,
-                next_url=next_url,
+                next_url=attempt.next_url,
                 expires_at=models.now() + LIFETIME,
             )
         )
-        oldest_kept = made.inserted_primary_key[0] - _MOST_PENDING
+        oldest_kept = database.new_id(made) - _MOST_PENDING
         if oldest_kept > 0:
             connection.execute(delete(login_attempts).where(login_attempts.c.id <= oldest_kept))
-    return attempt
 
 
 def take(provider: str, state: str | None, browser_id: str | None) -> Attempt:
@@ -102,12 +105,6 @@ def take(provider: str, state: str | None, browser_id: str | None) -> Attempt:
     return Attempt(
         provider=row.provider, nonce=row.nonce, code_verifier=row.code_verifier, next_url=row.next_url
     )
-
-
-def pending() -> int:
-    """How many attempts are remembered."""
-    with database.transaction() as connection:
-        return int(connection.scalar(select(func.count()).select_from(login_attempts)) or 0)
 
 
 def _hash(value: str) -> str:

@@ -10,12 +10,15 @@ import logging
 from collections.abc import Callable, Collection
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from airflow_sso.config import LoadedConfig
 from airflow_sso.errors import ConfigurationFaulty
-from airflow_sso.login.oidc import OidcDoor
 from airflow_sso.role_mapping import Mapping, MappingFile
 from airflow_sso.urls import Urls
+
+if TYPE_CHECKING:
+    from airflow_sso.login.oidc import OidcDoor
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,9 @@ def make(
         log.error("airflow_sso: every door is shut (SSO-501); tasks are not affected")
         return Doors(Urls(fallback_url, prefix), shut=loaded.shut, faults=faults)
     urls = Urls(settings.external_url, prefix)
+    # Imported here: a protocol library that is missing must shut doors, not stop the process.
+    from airflow_sso.login.oidc import OidcDoor
+
     open_doors = {name: OidcDoor(one, urls.callback(name)) for name, one in settings.providers.items()}
     log.info("airflow_sso: open: %s; shut: %s", ", ".join(open_doors), ", ".join(loaded.shut) or "none")
     return Doors(

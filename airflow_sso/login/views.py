@@ -35,11 +35,11 @@ def _answer_refusals(route: Route) -> Route:
 
     @functools.wraps(route)
     def answered(self: SsoAuthView, **arguments: str) -> Any:
-        reference = audit.new_reference()
+        reference = flask.g.sso_reference = audit.new_reference()
         provider = arguments.get("provider")
-        subject = Subject(provider=provider if provider in self.doors.open else None)
+        subject = Subject(provider=provider if provider in self.doors().open else None)
         try:
-            return route(self, reference=reference, **arguments)
+            return route(self, **arguments)
         except Refusal as refusal:
             error, subject = refusal.refused.error, refusal.refused.subject
         except SsoError as refusal:
@@ -50,23 +50,22 @@ def _answer_refusals(route: Route) -> Route:
     return answered
 
 
-class SsoAuthView(AuthOAuthView):
-    """Airflow's sign-in view, with our doors. Made by :class:`~airflow_sso.security_manager.SsoSecurityManager`."""
+class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
+    """Airflow's sign-in view, with our doors in it."""
 
-    # FAB names the endpoint after the class; only the inherited OAuth callback is replaced.
     template_folder = pages.template_folder()
 
-    @property
     def doors(self) -> Doors:
+        """Asked for at each request: Flask-AppBuilder reads every attribute before there are any."""
         doors: Doors = self.appbuilder.sm.sso_doors
         return doors
 
     @expose("/login/")
     @_answer_refusals
-    def login(self, reference: str) -> Any:
+    def login(self) -> Any:
         """The way in: straight to the provider when there is one, else one button each."""
-        doors = self.doors
-        next_url = doors.urls.own_page(flask.request.args.get("next"))
+        doors = self.doors()
+        next_url = flask.g.sso_next = doors.urls.own_page(flask.request.args.get("next"))
         if flask.g.user is not None and flask.g.user.is_authenticated:
             return airflow_compat.redirect_with_token()(next_url)  # the UI is back for a fresh token
         doors.require_open()
@@ -76,36 +75,36 @@ class SsoAuthView(AuthOAuthView):
             if "next" not in flask.request.args and browser.has_signed_in_before(flask.request):
                 return self._calm_page(name)
             return flask.redirect(doors.urls.start(name, next_url))
-        return pages.page(
-            "sign_in", doors.urls, doors.support_contact, choices=self._choices(next_url), local_url=None
-        )
+        return pages.page("sign_in", doors.support_contact, choices=self._choices(next_url), local_url=None)
 
     @expose("/login/<provider>")
     @_answer_refusals
-    def start(self, provider: str, reference: str) -> Any:
+    def start(self, provider: str) -> Any:
         """Begin an attempt and send the browser to the provider."""
-        doors = self.doors
+        doors = self.doors()
         door = doors.get(provider)
         database.require_tables()
         browser_id = browser.browser_id(flask.request, doors.urls)
-        next_url = doors.urls.own_page(flask.request.args.get("next"))
-        attempt = attempts.begin(provider, browser_id, next_url)
+        next_url = flask.g.sso_next = doors.urls.own_page(flask.request.args.get("next"))
+        attempt = attempts.new(provider, next_url)
         response = flask.redirect(door.start(attempt, switch_account="switch" in flask.request.args))
+        attempts.remember(attempt, browser_id)
         browser.bind(response, browser_id, doors.urls)
         return browser.uncached(response)
 
     @expose("/oauth-authorized/<provider>")
     @_answer_refusals
-    def oauth_authorized(self, provider: str, reference: str) -> Any:
+    def oauth_authorized(self, provider: str) -> Any:
         """The redirect URI: from the provider's answer to a signed-in Airflow user."""
-        doors = self.doors
+        doors = self.doors()
         door = doors.get(provider)
         database.require_tables()
         answer = flask.request.args
         attempt = attempts.take(provider, answer.get("state"), browser.bound_id(flask.request, doors.urls))
+        flask.g.sso_next = attempt.next_url
         identity = door.finish(attempt, answer)
         decision = role_mapping.decide(identity, doors.current_mapping())
-        user_id = provisioning.admit(identity, decision, reference)
+        user_id = provisioning.admit(identity, decision, flask.g.sso_reference)
         sessions.start(self.appbuilder.sm, user_id)
         response = airflow_compat.redirect_with_token()(attempt.next_url)
         browser.remember_sign_in(response, doors.urls)
@@ -115,7 +114,7 @@ class SsoAuthView(AuthOAuthView):
     def logout(self) -> Any:
         """Sign out of Airflow, and end on a page that does not sign in again by itself."""
         user = flask.g.user
-        response = flask.redirect(self.doors.urls.signed_out)
+        response = flask.redirect(self.doors().urls.signed_out)
         if user is not None and user.is_authenticated:
             audit.signed_out(Subject(username=user.username, user_id=user.id), audit.new_reference())
         sessions.end(self.appbuilder.sm, response)
@@ -124,7 +123,7 @@ class SsoAuthView(AuthOAuthView):
     @expose("/signed-out/")
     def signed_out(self) -> Any:
         """The calm page."""
-        names = list(self.doors.open)
+        names = list(self.doors().open)
         return self._calm_page(names[0] if len(names) == 1 else None)
 
     @expose("/sso/static/<name>")
@@ -134,7 +133,7 @@ class SsoAuthView(AuthOAuthView):
 
     def refuse(self, error: SsoError, subject: Subject, reference: str) -> flask.Response:
         """The page of a refusal."""
-        doors = self.doors
+        doors = self.doors()
         if isinstance(error, NotReady):
             return pages.not_ready_page(error, doors.urls, doors.support_contact, reference=reference)
         return pages.refusal_page(
@@ -143,26 +142,25 @@ class SsoAuthView(AuthOAuthView):
             doors.support_contact,
             reference=reference,
             provider=subject.provider,
+            next_url=flask.g.get("sso_next"),
             username=subject.username,
         )
 
     def _calm_page(self, provider: str | None) -> flask.Response:
-        doors = self.doors
+        doors = self.doors()
         label = doors.open[provider].settings.shown_as if provider else None
         url = doors.urls.start(provider) if provider else doors.urls.login()
-        response = pages.page(
-            "signed_out", doors.urls, doors.support_contact, sign_in_url=url, provider_label=label
-        )
+        response = pages.page("signed_out", doors.support_contact, sign_in_url=url, provider_label=label)
         browser.forget_sign_in(response, doors.urls)
         return response
 
     def _choices(self, next_url: str) -> list[dict[str, object]]:
-        doors = self.doors
-        ready = [
+        doors = self.doors()
+        ready: list[dict[str, object]] = [
             {"label": door.settings.shown_as, "url": doors.urls.start(name, next_url), "shut": False}
             for name, door in doors.open.items()
         ]
-        shut = [
+        shut: list[dict[str, object]] = [
             {"label": label, "url": None, "shut": True, "code": "SSO-501"} for label in doors.shut.values()
         ]
         return ready + shut

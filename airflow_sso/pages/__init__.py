@@ -34,13 +34,11 @@ def template_folder() -> str:
     return str(TEMPLATES)
 
 
-def page(
-    name: str, urls: Urls, support_contact: str | None, *, status: int = 200, **context: object
-) -> flask.Response:
+def page(name: str, support_contact: str | None, *, status: int = 200, **context: object) -> flask.Response:
     """One of our pages as a response."""
     html = flask.render_template(
         f"airflow_sso/{name}.html",
-        asset=urls.asset,
+        asset=_asset_url,
         favicon_url=airflow_compat.favicon_url(),
         support_contact=support_contact,
         **context,
@@ -57,16 +55,17 @@ def refusal_page(
     *,
     reference: str,
     provider: str | None = None,
+    next_url: str | None = None,
     username: str | None = None,
 ) -> flask.Response:
     """The one error page: what happened, what to do, code and reference.
 
     :param provider: through which the person may try again; ``None`` when trying again is pointless.
+    :param next_url: where the person was going.
     :param username: of a verified identity only.
     """
     return page(
         "refused",
-        urls,
         support_contact,
         status=error.status,
         headline=error.headline,
@@ -75,10 +74,12 @@ def refusal_page(
         code=error.code,
         reference=reference,
         username=username if isinstance(error, AccessDenied) else None,
-        again_url=urls.start(provider) if provider else urls.login(),
+        again_url=urls.start(provider, next_url) if provider else urls.login(next_url),
         again_label="Try again",
         other_account_url=(
-            urls.start(provider, switch=True) if provider and isinstance(error, AccessDenied) else None
+            urls.start(provider, next_url, switch=True)
+            if provider and isinstance(error, AccessDenied)
+            else None
         ),
     )
 
@@ -89,7 +90,6 @@ def not_ready_page(
     """Shown at every door while none can be opened."""
     return page(
         "not_ready",
-        urls,
         support_contact,
         status=error.status,
         headline=error.headline,
@@ -100,6 +100,11 @@ def not_ready_page(
         command="airflow db migrate" if isinstance(error, TablesMissing) else None,
         again_url=urls.login(),
     )
+
+
+def _asset_url(name: str) -> str:
+    """Relative to this server: under another host name than ``external_url`` pages have their look too."""
+    return flask.url_for("SsoAuthView.static_file", name=name)
 
 
 def asset(name: str) -> flask.Response:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from airflow_sso import yaml_document
-from airflow_sso.yaml_document import Document
+from airflow_sso.yaml_document import Document, Place
 
 #: Roles that every Airflow has, before its database says more.
 BUILT_IN_ROLES = frozenset({"Admin", "Op", "User", "Viewer", "Public"})
@@ -169,7 +169,7 @@ def _compile(document: Document, position: int, written: _WrittenRule) -> Rule:
 def _report_unknown_roles(
     document: Document, written: _WrittenMapping, no_match: Collection[str], known_roles: Collection[str]
 ) -> None:
-    places = [
+    places: list[tuple[Place, str]] = [
         (("rules", i, "roles", j), role)
         for i, rule in enumerate(written.rules)
         for j, role in enumerate(rule.roles or ())

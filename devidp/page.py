@@ -1,0 +1,98 @@
+"""The two pages a person sees: who do you want to be, and what went wrong.
+
+Plain HTML forms without JavaScript, so that a script, an old browser and a screen reader all can
+sign in. They say on every page that nothing here is real. Styles are inline; nothing is fetched.
+"""
+
+from __future__ import annotations
+
+from flask import Response, make_response, render_template_string
+from markupsafe import Markup
+
+from devidp.faces import Face
+from devidp.people import Person
+
+_FRAME = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>{{ title }}</title>
+<style>
+:root { color-scheme: light dark; --ground: #eef1f4; --card: #fff; --ink: #16202b; --soft: #566575;
+  --line: #d5dce3; --accent: #0b6e6e; --note: #fff4d6; --note-ink: #5c4300; --note-line: #e9cf8a; }
+@media (prefers-color-scheme: dark) { :root { --ground: #10161c; --card: #19222b; --ink: #e8eef3;
+  --soft: #9fb0bf; --line: #33414e; --accent: #5cc8c2; --note: #332a10; --note-ink: #f3dc9d; --note-line: #5d4d1c; } }
+* { box-sizing: border-box; }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1.5rem; background: var(--ground);
+  color: var(--ink); font: 1rem/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { width: min(100%, 29rem); background: var(--card); border: 1px solid var(--line); border-radius: 14px;
+  padding: 1.75rem; box-shadow: 0 1px 2px rgb(0 0 0 / 6%), 0 12px 32px rgb(0 0 0 / 8%); }
+h1 { font-size: 1.35rem; line-height: 1.25; margin: 0 0 .35rem; }
+p { margin: 0 0 1rem; color: var(--soft); }
+.note { background: var(--note); color: var(--note-ink); border: 1px solid var(--note-line); border-radius: 9px;
+  padding: .6rem .8rem; font-size: .9rem; margin: 0 0 1.25rem; }
+.people { display: grid; gap: .5rem; margin: 0 0 1rem; padding: 0; list-style: none; }
+button { font: inherit; color: inherit; cursor: pointer; width: 100%; border-radius: 10px; border: 1px solid var(--line);
+  background: transparent; transition: border-color .12s, background-color .12s; }
+button:hover { border-color: var(--accent); background: color-mix(in srgb, var(--accent) 8%, transparent); }
+button:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+.person { display: grid; grid-template-columns: 2.6rem 1fr; gap: 0 .8rem; text-align: left; padding: .65rem .8rem; }
+.initials { grid-row: span 2; align-self: center; width: 2.6rem; height: 2.6rem; border-radius: 50%; display: grid;
+  place-items: center; font-weight: 600; font-size: .9rem; color: var(--accent); border: 1.5px solid currentColor; }
+.person strong { font-weight: 600; }
+.person small { color: var(--soft); font-size: .875rem; }
+.cancel { padding: .6rem; color: var(--soft); }
+code { font-size: .85em; overflow-wrap: anywhere; }
+</style>
+</head>
+<body><main>{{ body }}</main></body>
+</html>
+"""
+
+_CHOOSE = """
+<p class="note"><strong>A pretend provider for development.</strong> It plays {{ face.label }}. Nobody here is
+real, there are no passwords, and nothing is kept.</p>
+<h1>Who do you want to be?</h1>
+<p>You will go back to <code>{{ destination }}</code>.</p>
+<form method="post" action="{{ action }}">
+<ul class="people">
+{%- for person in people %}
+<li><button class="person" type="submit" name="person" value="{{ person.name }}">
+<span class="initials" aria-hidden="true">{{ person.given_name[:1] }}{{ person.family_name[:1] }}</span>
+<strong>{{ person.display_name }}</strong>
+<small>{{ person.about }}</small>
+</button></li>
+{%- endfor %}
+</ul>
+<button class="cancel" type="submit" name="person" value="">Cancel</button>
+</form>
+"""
+
+_MESSAGE = """
+<p class="note"><strong>A pretend provider for development.</strong> It plays {{ face.label }}.</p>
+<h1>{{ title }}</h1>
+<p>{{ text }}</p>
+{%- if code %}<p><code>{{ code }}</code></p>{% endif %}
+"""
+
+
+def _page(title: str, body: str, status: int) -> Response:
+    response = make_response(render_template_string(_FRAME, title=title, body=Markup(body)), status)
+    response.headers["Cache-Control"] = "no-store"
+    # No form-action here: browsers apply it to the redirect behind the form too, and would block the way back.
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    return response
+
+
+def choose(face: Face, people: list[Person], *, action: str, destination: str) -> Response:
+    body = render_template_string(_CHOOSE, face=face, people=people, action=action, destination=destination)
+    return _page("Sign in (pretend provider)", body, 200)
+
+
+def message(face: Face, title: str, text: str, *, code: str = "", status: int = 200) -> Response:
+    body = render_template_string(_MESSAGE, face=face, title=title, text=text, code=code)
+    return _page(title, body, status)

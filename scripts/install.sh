@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Makes or refreshes .venv from a lock file:  scripts/install.sh demo|dev
+#
+# Everything that comes from outside is checked against the hashes in locks/, uv itself included.
+# The stamp is written last, so an interrupted run is simply done again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+kind=${1:?demo or dev}
+case $kind in
+    demo) lock=locks/airflow-3.3.txt ;;
+    dev) lock=locks/airflow-3.3-dev.txt ;;
+    *) echo "scripts/install.sh: demo or dev, not '$kind'" >&2; exit 2 ;;
+esac
+
+venv=.venv
+python=$venv/bin/python
+log=$venv/install.log
+
+say() { printf '[%4d s] %s\n' "$SECONDS" "$1"; }
+
+# Runs a command with its output in the log and a sign of life every five seconds.
+step() {
+    local what=$1 status=0
+    shift
+    say "$what"
+    # The ticker ends with this script, and its sleep holds no pipe open for those who read us.
+    while sleep 5 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+        say "  still at it, $(du -sh "$venv" 2>/dev/null | cut -f1) so far"
+    done &
+    local ticker=$!
+    trap 'kill "$ticker" 2>/dev/null || true' EXIT
+    "$@" >>"$log" 2>&1 || status=$?
+    kill "$ticker" 2>/dev/null && wait "$ticker" 2>/dev/null || true
+    trap - EXIT
+    return $status
+}
+
+fail() {
+    say "Failed. The end of $log:" >&2
+    tail -n 25 "$log" >&2
+    exit 1
+}
+
+# An environment does not survive being moved, nor the loss of the Python it was made from.
+if [ "$(cat $venv/root 2>/dev/null)" != "$PWD" ] || ! $python -c '' 2>/dev/null; then
+    base=$(scripts/find_python.sh)
+    say "Making $venv with $("$base" -V)"
+    rm -rf $venv
+    "$base" -m venv $venv
+    printf '%s\n' "$PWD" >$venv/root
+fi
+rm -f $venv/demo.stamp $venv/dev.stamp
+: >"$log"
+
+pip() { $python -m pip --disable-pip-version-check --no-input "$@"; }
+uv() { env -u VIRTUAL_ENV $venv/bin/uv --no-progress pip "$@" --python $python; }
+
+if step "Installing uv, a faster pip" pip install --require-hashes -r locks/uv.txt; then
+    step "Installing what $lock names" uv sync --require-hashes "$lock" || fail
+    step "Installing this project, editable" uv install --no-deps --editable . || fail
+else
+    say "uv cannot be installed here; going on with pip, which takes a few minutes"
+    step "Installing what $lock names" pip install --require-hashes -r "$lock" || fail
+    step "Installing this project, editable" pip install --no-deps --editable . || fail
+fi
+
+# The lock for development holds everything the demo needs as well.
+touch $venv/demo.stamp
+if [ "$kind" = dev ]; then
+    touch $venv/dev.stamp
+fi
+say "Done: $venv, $(du -sh $venv | cut -f1)"
