@@ -35,8 +35,11 @@ def handle(state: State, face: Face) -> Response:
     if forced:
         return _send_error(state, face, params, Reason(forced, 0, "Asked for by a knob."))
     try:
+        _each_once()
         for check in CHECKS:
-            check(state, face, params)
+            check(params)
+        if not state.knobs.take("ignore_pkce", face.name):
+            _pkce(params)
         return _signed_in_or_asked(state, face, params)
     except Refusal as refusal:
         return _send_error(state, face, params, refusal.reason)
@@ -61,35 +64,33 @@ def _refused_with_a_page(state: State, face: Face, params: Params) -> Response |
     return page.message(face, "Sign-in stopped", body["error_description"], code=body["error"], status=400)
 
 
-def _each_once(state: State, face: Face, params: Params) -> None:
+def _each_once() -> None:
     """RFC 6749 3.1: no parameter more than once, in URL and body together."""
-    names = [*request.args.keys(multi=True), *request.form.keys(multi=True)]
-    repeated = {name for name in names if names.count(name) > 1}
-    if any(len(set(request.values.getlist(name))) > 1 or request.args.getlist(name)[1:] for name in repeated):
-        raise Refusal("repeated")
+    for name in request.values:
+        in_url, in_body = request.args.getlist(name), request.form.getlist(name)
+        if len(in_url) > 1 or len(in_body) > 1 or len({*in_url, *in_body}) > 1:
+            raise Refusal("repeated")
 
 
-def _response_type(state: State, face: Face, params: Params) -> None:
+def _response_type(params: Params) -> None:
     if params.get("response_type") != "code":
         raise Refusal("response_type")
     if params.get("response_mode", "query") != "query":
         raise Refusal("response_mode")
 
 
-def _no_request_object(state: State, face: Face, params: Params) -> None:
+def _no_request_object(params: Params) -> None:
     if {"request", "request_uri", "registration"} & set(params):
         raise Refusal("request_object")
 
 
-def _scope(state: State, face: Face, params: Params) -> None:
+def _scope(params: Params) -> None:
     if "openid" not in params.get("scope", "").split():
         raise Refusal("scope")
 
 
-def _pkce(state: State, face: Face, params: Params) -> None:
+def _pkce(params: Params) -> None:
     """RFC 7636 4.3, and RFC 9700 2.1.1: S256 or nothing. A missing method means plain."""
-    if state.knobs.take("ignore_pkce", face.name):
-        return
     if not params.get("code_challenge"):
         raise Refusal("pkce_missing")
     if params.get("code_challenge_method") != "S256":
@@ -98,19 +99,12 @@ def _pkce(state: State, face: Face, params: Params) -> None:
         raise Refusal("pkce_malformed")
 
 
-def _max_age(state: State, face: Face, params: Params) -> None:
+def _max_age(params: Params) -> None:
     if not params.get("max_age", "0").isdecimal():
         raise Refusal("max_age")
 
 
-CHECKS: tuple[Callable[[State, Face, Params], None], ...] = (
-    _each_once,
-    _response_type,
-    _no_request_object,
-    _scope,
-    _pkce,
-    _max_age,
-)
+CHECKS: tuple[Callable[[Params], None], ...] = (_response_type, _no_request_object, _scope, _max_age)
 
 
 # -- who is it ------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def _is_unknown(state: State, form: Mapping[str, str]) -> bool:
 
 
 def _basic() -> tuple[str, str]:
-    """RFC 6749 2.3.1: both halves are form-encoded before they are joined; clients that forget are refused."""
+    """RFC 6749 2.3.1: both halves are form-encoded before they are joined; who forgets that is refused."""
     scheme, _, value = request.headers["Authorization"].partition(" ")
     try:
         pair = base64.b64decode(value, validate=True).decode()
@@ -70,7 +70,10 @@ def _basic() -> tuple[str, str]:
 
 
 def _assertion(state: State, face: Face, form: Mapping[str, str]) -> str:
-    """RFC 7523 3, as Entra asks for it (facts A20, A21): PS256 or RS256, ten minutes at most, used once a jti."""
+    """RFC 7523 3 as Entra asks for it (fact A20): PS256 or RS256, ten minutes at most.
+
+    A jti may come again: MSAL uses one assertion for nine minutes (fact A21).
+    """
     if form.get("client_assertion_type") != ASSERTION_TYPE:
         raise Refusal("bad_assertion")
     claims = _verified(state.client, form["client_assertion"])

@@ -1,7 +1,8 @@
 """The faces: one row a vendor, saying its URLs, its discovery document, its claims and its errors.
 
 A face is data plus two small functions; nothing elsewhere asks which face it is. To add one, add a
-row. Shapes follow recorded documents: Entra (facts A2, A5, A10, A18), PingOne (D2, J6), PingFederate (E1, J7).
+row. Shapes follow recorded documents: Entra (facts A2, A5, A10, A18), PingOne (D2, J6), PingFederate
+(E1, J7).
 """
 
 from __future__ import annotations

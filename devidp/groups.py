@@ -87,7 +87,7 @@ def _shaped(shape: str, values: list[str]) -> Any:
         "numbers": [1, 2, 3],
         "nested": [values],
         "mixed": [*values, None, 7, {"value": "airflow_prod_admin"}],
-        "object": {value: True for value in values},
+        "object": dict.fromkeys(values, True),
         "null": None,
         "true": True,
         "empty": [],

@@ -191,7 +191,8 @@ _TOKEN = (
     Knob(
         "token.error",
         TEXT_OR_OBJECT,
-        "An OAuth error in the face's own shape: a word (invalid_grant), or {error, code, description, status}.",
+        "An OAuth error in the face's own shape: a word (invalid_grant), or "
+        "{error, code, description, status}.",
     ),
     Knob("token.keep_codes", BOOL, "Codes may be used again (a provider that forgot the rule)."),
     Knob("token.rotate", BOOL, "A refresh gives a new refresh token and ends the old one (default true)."),

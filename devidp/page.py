@@ -22,25 +22,32 @@ _FRAME = """<!doctype html>
 <style>
 :root { color-scheme: light dark; --ground: #eef1f4; --card: #fff; --ink: #16202b; --soft: #566575;
   --line: #d5dce3; --accent: #0b6e6e; --note: #fff4d6; --note-ink: #5c4300; --note-line: #e9cf8a; }
-@media (prefers-color-scheme: dark) { :root { --ground: #10161c; --card: #19222b; --ink: #e8eef3;
-  --soft: #9fb0bf; --line: #33414e; --accent: #5cc8c2; --note: #332a10; --note-ink: #f3dc9d; --note-line: #5d4d1c; } }
+@media (prefers-color-scheme: dark) {
+  :root { --ground: #10161c; --card: #19222b; --ink: #e8eef3; --soft: #9fb0bf; --line: #33414e;
+    --accent: #5cc8c2; --note: #332a10; --note-ink: #f3dc9d; --note-line: #5d4d1c; }
+}
 * { box-sizing: border-box; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1.5rem; background: var(--ground);
-  color: var(--ink); font: 1rem/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { width: min(100%, 29rem); background: var(--card); border: 1px solid var(--line); border-radius: 14px;
-  padding: 1.75rem; box-shadow: 0 1px 2px rgb(0 0 0 / 6%), 0 12px 32px rgb(0 0 0 / 8%); }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1.5rem;
+  background: var(--ground); color: var(--ink);
+  font: 1rem/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { width: min(100%, 29rem); background: var(--card); border: 1px solid var(--line);
+  border-radius: 14px; padding: 1.75rem;
+  box-shadow: 0 1px 2px rgb(0 0 0 / 6%), 0 12px 32px rgb(0 0 0 / 8%); }
 h1 { font-size: 1.35rem; line-height: 1.25; margin: 0 0 .35rem; }
-p { margin: 0 0 1rem; color: var(--soft); }
-.note { background: var(--note); color: var(--note-ink); border: 1px solid var(--note-line); border-radius: 9px;
-  padding: .6rem .8rem; font-size: .9rem; margin: 0 0 1.25rem; }
+p { margin: 0 0 1rem; color: var(--soft); white-space: pre-line; overflow-wrap: anywhere; }
+.note { background: var(--note); color: var(--note-ink); border: 1px solid var(--note-line);
+  border-radius: 9px; padding: .6rem .8rem; font-size: .9rem; margin: 0 0 1.25rem; white-space: normal; }
 .people { display: grid; gap: .5rem; margin: 0 0 1rem; padding: 0; list-style: none; }
-button { font: inherit; color: inherit; cursor: pointer; width: 100%; border-radius: 10px; border: 1px solid var(--line);
-  background: transparent; transition: border-color .12s, background-color .12s; }
+button { font: inherit; color: inherit; cursor: pointer; width: 100%; border-radius: 10px;
+  border: 1px solid var(--line); background: transparent;
+  transition: border-color .12s, background-color .12s; }
 button:hover { border-color: var(--accent); background: color-mix(in srgb, var(--accent) 8%, transparent); }
 button:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
-.person { display: grid; grid-template-columns: 2.6rem 1fr; gap: 0 .8rem; text-align: left; padding: .65rem .8rem; }
-.initials { grid-row: span 2; align-self: center; width: 2.6rem; height: 2.6rem; border-radius: 50%; display: grid;
-  place-items: center; font-weight: 600; font-size: .9rem; color: var(--accent); border: 1.5px solid currentColor; }
+.person { display: grid; grid-template-columns: 2.6rem 1fr; gap: 0 .8rem; text-align: left;
+  padding: .65rem .8rem; }
+.initials { grid-row: span 2; align-self: center; width: 2.6rem; height: 2.6rem; border-radius: 50%;
+  display: grid; place-items: center; font-weight: 600; font-size: .9rem; color: var(--accent);
+  border: 1.5px solid currentColor; }
 .person strong { font-weight: 600; }
 .person small { color: var(--soft); font-size: .875rem; }
 .cancel { padding: .6rem; color: var(--soft); }
@@ -81,7 +88,7 @@ _MESSAGE = """
 def _page(title: str, body: str, status: int) -> Response:
     response = make_response(render_template_string(_FRAME, title=title, body=Markup(body)), status)
     response.headers["Cache-Control"] = "no-store"
-    # No form-action here: browsers apply it to the redirect behind the form too, and would block the way back.
+    # No form-action: browsers apply it to the redirect behind the form too, and would block the way back.
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
     )

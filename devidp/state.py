@@ -44,7 +44,6 @@ class Client:
     redirect_uris: set[str]
     post_logout_redirect_uris: set[str]
     certificates: list[str] = field(default_factory=list)
-    seen_assertions: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,7 @@ def handle(state: State, face: Face) -> Response:
         raise Refusal("not_form")
     if request.args:
         raise Refusal("in_query")
-    names = list(request.form.keys(multi=True))
-    if len(names) != len(set(names)):
+    if any(len(values) > 1 for _, values in request.form.lists()):
         raise Refusal("repeated")
     form = request.form.to_dict()
     client_id = authenticate(state, face, form)

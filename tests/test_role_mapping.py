@@ -1,0 +1,200 @@
+"""Where a group becomes a role: the language of the mapping file, and what it decides."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_sso import yaml_document
+from airflow_sso.errors import ConfigurationFaulty
+from airflow_sso.identity import Identity
+from airflow_sso.role_mapping import Mapping, MappingFile, decide
+from airflow_sso.role_mapping.rules import BUILT_IN_ROLES, understand
+
+ADMINS = "8f6a0d0e-5d4b-4d0e-9a55-0d3b3f3f9c11"
+
+
+def identity(**changes: Any) -> Identity:
+    values: dict[str, Any] = {
+        "authority": "entra:public:t",
+        "subject": "s",
+        "username": "ada@contoso.example",
+        "email": None,
+        "email_verified": False,
+        "first_name": None,
+        "last_name": None,
+        "groups": frozenset(),
+        "app_roles": frozenset(),
+        "provider": "entra",
+        "protocol": "oidc",
+    }
+    return Identity(**{**values, **changes})
+
+
+def mapping(text: str) -> Mapping:
+    document = yaml_document.parse(f"version: 1\n{text}", "role_mapping.yaml")
+    found = understand(document, BUILT_IN_ROLES)
+    assert found is not None, document.faults
+    return found
+
+
+def faults(text: str) -> list[str]:
+    document = yaml_document.parse(text, "role_mapping.yaml")
+    assert understand(document, BUILT_IN_ROLES) is None
+    return [str(fault) for fault in document.faults]
+
+
+RULES = f"""
+rules:
+  - {{group: {ADMINS}, name: admins, roles: [Admin]}}
+  - {{group: viewers, roles: Viewer}}
+  - {{app_role: Airflow.Op, roles: [Op, User]}}
+  - {{claim: department, equals: Finance, roles: [Viewer]}}
+  - {{claim: address.country, equals: DE, roles: [User]}}
+  - {{group: suspended, deny: true}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("facts", "roles"),
+    [
+        ({"groups": frozenset({ADMINS})}, {"Admin"}),
+        ({"groups": frozenset({ADMINS.upper()})}, {"Admin"}),
+        ({"groups": frozenset({"viewers", ADMINS})}, {"Admin", "Viewer"}),
+        ({"app_roles": frozenset({"Airflow.Op"})}, {"Op", "User"}),
+        ({"claims": {"department": "Finance"}}, {"Viewer"}),
+        ({"claims": {"department": ["Sales", "Finance"]}}, {"Viewer"}),
+        ({"claims": {"address": {"country": "DE"}}}, {"User"}),
+        ({"claims": {"address.country": "DE"}}, {"User"}),
+    ],
+)
+def test_what_matches_gives_its_roles(facts: dict[str, Any], roles: set[str]) -> None:
+    decision = decide(identity(**facts), mapping(RULES))
+    assert decision.roles == roles
+    assert decision.refused_because is None
+    assert decision.matched
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({}, "SSO-301"),
+        ({"groups": frozenset({"Viewers"})}, "SSO-301"),  # names are case-sensitive
+        ({"groups": frozenset({"viewer"})}, "SSO-301"),
+        ({"claims": {"department": "finance"}}, "SSO-301"),
+        ({"claims": {"department": True}}, "SSO-301"),
+        ({"groups": frozenset({ADMINS, "suspended"})}, "SSO-307"),
+        ({"groups": None}, "SSO-305"),
+        ({"groups": None, "app_roles": frozenset({"Airflow.Op"})}, "SSO-305"),  # under deny
+    ],
+)
+def test_what_does_not_match_is_refused_with_its_reason(facts: dict[str, Any], code: str) -> None:
+    decision = decide(identity(**facts), mapping(RULES))
+    assert decision.roles == frozenset()
+    assert decision.refused_because == code
+    assert decision.keeps_roles == (code == "SSO-305")
+
+
+def test_unknown_groups_hurt_only_where_a_rule_reads_groups() -> None:
+    by_role = mapping("rules: [{app_role: Airflow.Op, roles: [Op]}]")
+    person = identity(groups=None, group_overage=True, app_roles=frozenset({"Airflow.Op"}))
+    assert decide(person, by_role).roles == {"Op"}
+
+
+def test_an_overage_never_reads_as_fewer_groups() -> None:
+    both = mapping("rules: [{app_role: Airflow.Op, roles: [Op]}, {group: g, roles: [Admin]}]")
+    known = identity(groups=None, app_roles=frozenset({"Airflow.Op"}))
+    assert decide(known, both).roles == {"Op"}
+    overflowing = identity(groups=None, group_overage=True, app_roles=frozenset({"Airflow.Op"}))
+    assert decide(overflowing, both).refused_because == "SSO-305"
+
+
+def test_no_match_gives_its_roles_only_when_everything_is_known() -> None:
+    lenient = mapping("rules: [{group: g, roles: [Admin]}]\nno_match: [Viewer]")
+    assert decide(identity(), lenient).roles == {"Viewer"}
+    assert decide(identity(groups=frozenset({"g"})), lenient).roles == {"Admin"}
+    assert decide(identity(groups=None), lenient).refused_because == "SSO-305"
+
+
+def test_a_truth_value_and_a_one_are_different_things() -> None:
+    rules = mapping(
+        "rules: [{claim: flag, equals: true, roles: [Op]}, {claim: flag, equals: 1, roles: [User]}]"
+    )
+    assert decide(identity(claims={"flag": True}), rules).roles == {"Op"}
+    assert decide(identity(claims={"flag": 1}), rules).roles == {"User"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        ("rules: []", "role_mapping.yaml:1: version: is required"),
+        ("version: 2\nrules: []", "role_mapping.yaml:1: version: input should be 1"),
+        (
+            "version: 1\nrules:\n  - {group: g, roles: [Opp]}",
+            "3: rules[0].roles[0]: there is no role 'Opp'; did you",
+        ),
+        ("version: 1\nrules:\n  - {group: g, role: [Op]}", "rules[0].role: is not a key that is known here"),
+        ("version: 1\nrules:\n  - {group: g}", "exactly one of roles and deny"),
+        (
+            "version: 1\nrules:\n  - {group: g, app_role: r, roles: [Op]}",
+            "exactly one of group, app_role, claim",
+        ),
+        ("version: 1\nrules:\n  - {claim: c, roles: [Op]}", "claim goes with equals"),
+        (
+            "version: 1\nrules:\n  - {group: 'team-*', roles: [Op]}",
+            "patterns with * are not part of this version",
+        ),
+        (
+            "version: 1\nrules:\n  - {group: g, roles: [Op]}\n  - {group: g, roles: [Op]}",
+            "the same as the one in line 3",
+        ),
+        ("version: 1\nrules:\n  - {group: g, group: h, roles: [Op]}", "is written twice"),
+        ("version: 1\nrules: [}", "is not valid YAML"),
+        ("version: 1\nrules: []\nno_match: [Nobody]", "no_match[0]: there is no role 'Nobody'"),
+        ("version: 1\nrules:\n  - {group: g, roles: []}", "at least one role"),
+        (
+            "version: 1\nrules:\n  - {group: g, until: 2027-06-30, roles: [Op]}",
+            "rules[0].until: is not a key",
+        ),
+    ],
+)
+def test_a_fault_names_its_place_and_its_mend(text: str, says: str) -> None:
+    assert any(says in fault for fault in faults(text)), faults(text)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    found = faults(
+        "version: 1\nrules:\n  - {group: g, roles: [Opp]}\n  - {group: h, roles: [Viewr]}\nno_match: [X]"
+    )
+    assert len(found) == 3
+
+
+def test_a_broken_file_never_takes_force_and_keeps_the_last_good_one(tmp_path: Path) -> None:
+    path = tmp_path / "role_mapping.yaml"
+    file = MappingFile(path, lambda: BUILT_IN_ROLES)
+    with pytest.raises(ConfigurationFaulty, match="cannot be read"):
+        file.current()
+    path.write_text("version: 1\nrules: [{group: g, roles: [Admin]}]")
+    assert file.current().rules[0].roles == {"Admin"}
+    path.write_text("version: 1\nrules: [{group: g, roles: [Adminn]}]")
+    assert file.current().rules[0].roles == {"Admin"}
+    assert file.faults
+    path.write_text("version: 1\nrules: [{group: g, roles: [Viewer]}]")
+    os.utime(path, ns=(1, 1))
+    assert file.current().rules[0].roles == {"Viewer"}
+    assert not file.faults
+
+
+def test_a_role_that_comes_to_exist_mends_the_file_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "role_mapping.yaml"
+    path.write_text("version: 1\nrules: [{group: g, roles: [team-a]}]")
+    roles = set(BUILT_IN_ROLES)
+    file = MappingFile(path, lambda: roles)
+    with pytest.raises(ConfigurationFaulty, match="there is no role 'team-a'"):
+        file.current()
+    roles.add("team-a")
+    assert file.current().role_names == {"team-a"}
