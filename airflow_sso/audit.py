@@ -96,17 +96,20 @@ def signed_out(subject: Subject, reference: str) -> None:
         _record(connection, "sign_out", subject, reference)
 
 
-def refused(error: SsoError, subject: Subject, reference: str) -> None:
+def refused(error: SsoError, reference: str, *, provider: str | None = None) -> None:
     """Somebody was not let in, with the code and the cause.
 
     Of a person who was identified there is always a row. Anybody can cause the other refusals, so
     their rows are limited in number, and their log lines are the record.
     """
     event = "sign_in_refused"
-    identified = isinstance(error, AccessDenied)
-    if not identified and not _unidentified.allow():
-        _say(event, subject, reference, code=error.code, reason=error.detail, detail={})
-        return
+    if isinstance(error, AccessDenied):
+        subject = Subject.of(error.identity, user_id=error.user_id, username=error.username)
+    else:
+        subject = Subject(provider=provider)
+        if not _unidentified.allow():
+            _say(event, subject, reference, code=error.code, reason=error.detail, detail={})
+            return
     try:
         with database.transaction() as connection:
             _record(connection, event, subject, reference, code=error.code, reason=error.detail)

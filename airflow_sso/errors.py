@@ -38,6 +38,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from airflow_sso.identity import Identity
+
 
 class SsoError(Exception):
     """A refusal or a fault that a person is told about.
@@ -173,9 +175,26 @@ class ClaimMissing(TokenRefused):
 
 
 class AccessDenied(SsoError):
-    """The person is identified and not let in: username and counts may be shown."""
+    """The person is identified and not let in: username and counts may be shown.
+
+    :param identity: who; ``username`` and ``user_id`` are those of their Airflow account, if they have one.
+    """
 
     headline = "You cannot use this Airflow"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        identity: Identity,
+        user_id: int | None = None,
+        username: str | None = None,
+        **counts: int,
+    ) -> None:
+        super().__init__(detail, **counts)
+        self.identity = identity
+        self.user_id = user_id
+        self.username = username or identity.username
 
 
 class NoMappedRole(AccessDenied):

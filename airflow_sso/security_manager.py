@@ -63,7 +63,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
 
     def auth_user_db(self, username: str, password: str, rotate_session_id: bool = True) -> None:  # noqa: ARG002
         """Refused: a local password opens nothing, neither a page nor ``POST /auth/token``."""
-        audit.refused(LocalDoorShut("a local password was offered"), audit.Subject(), audit.new_reference())
+        audit.refused(LocalDoorShut("a local password was offered"), audit.new_reference())
 
 
 def _open_doors(flask_config: Mapping[str, Any]) -> Doors:

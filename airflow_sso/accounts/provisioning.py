@@ -6,7 +6,6 @@ and a refusal that rests on something unknown changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +17,7 @@ from airflow_sso import audit, database, models
 from airflow_sso.accounts import fab_users, matching
 from airflow_sso.accounts.matching import AccountDecision, Link, UserRow
 from airflow_sso.audit import Subject
-from airflow_sso.errors import BY_CODE, AccountInTheWay, NoGroupMapped, NoMappedRole, SsoError
+from airflow_sso.errors import BY_CODE, AccessDenied, AccountInTheWay, NoGroupMapped, NoMappedRole
 from airflow_sso.identity import Identity
 from airflow_sso.models import accounts
 from airflow_sso.role_mapping import RoleDecision
@@ -27,27 +26,11 @@ _MAX_USERNAME = 250  # ab_user allows 512; indexes on MySQL and the UI do not th
 _MAX_NAME = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Who was refused, and why; raised by :func:`admit` as the error it carries."""
-
-    error: SsoError
-    subject: Subject
-
-
-class Refusal(Exception):
-    """Carries a :class:`Refused` out of :func:`admit`, after what it decided has been written."""
-
-    def __init__(self, refused: Refused) -> None:
-        super().__init__(refused.error.code)
-        self.refused = refused
-
-
 def admit(identity: Identity, decision: RoleDecision, reference: str) -> int:
     """Make account and roles what identity and mapping say; returns the id of the user to sign in.
 
     :param reference: names the audit rows.
-    :raises Refusal: when the person is not let in; roles that must go are gone by then.
+    :raises AccessDenied: when the person is not let in; roles that must go are gone by then.
     """
     try:
         outcome = _in_one_transaction(identity, decision, reference)
@@ -55,12 +38,12 @@ def admit(identity: Identity, decision: RoleDecision, reference: str) -> int:
         # Two first sign-ins of one person at the same moment, or a name taken between look and
         # write: what was in the way is there now, so the second look sees it.
         outcome = _in_one_transaction(identity, decision, reference)
-    if isinstance(outcome, Refused):
-        raise Refusal(outcome)
+    if isinstance(outcome, AccessDenied):
+        raise outcome
     return outcome
 
 
-def _in_one_transaction(identity: Identity, decision: RoleDecision, reference: str) -> int | Refused:
+def _in_one_transaction(identity: Identity, decision: RoleDecision, reference: str) -> int | AccessDenied:
     with database.transaction() as connection:
         link, user = _linked(connection, identity)
         account = matching.decide(link, user)
@@ -97,7 +80,7 @@ def _refuse_by_mapping(
     account: AccountDecision,
     user: UserRow | None,
     reference: str,
-) -> Refused:
+) -> AccessDenied:
     """An empty result takes all roles away, unless it is empty because something is unknown."""
     code = decision.refused_because or ""
     if account.kind == "existing" and user is not None and not decision.keeps_roles:
@@ -109,14 +92,15 @@ def _refuse_by_mapping(
     return _refusal(code, detail, identity, user)
 
 
-def _refusal(code: str, detail: str, identity: Identity, user: UserRow | None) -> Refused:
-    subject = Subject.of(
-        identity, user_id=user.user_id if user else None, username=user.username if user else None
-    )
+def _refusal(code: str, detail: str, identity: Identity, user: UserRow | None) -> AccessDenied:
+    about: dict[str, Any] = {"identity": identity}
+    if user is not None:
+        about |= {"user_id": user.user_id, "username": user.username}
+    if code == NoMappedRole.code and identity.groups:
+        return NoGroupMapped(detail, groups=len(identity.groups), **about)
     error_class = BY_CODE[code]
-    if error_class is NoMappedRole and identity.groups:
-        return Refused(NoGroupMapped(detail, groups=len(identity.groups)), subject)
-    return Refused(error_class(detail), subject)
+    assert issubclass(error_class, AccessDenied)  # noqa: S101 (decisions name codes of 301 to 308 only)
+    return error_class(detail, **about)
 
 
 def _create(
@@ -188,7 +172,7 @@ def _shown_values(connection: Connection, identity: Identity, *, user: UserRow |
     if address_taken:
         email = f"{stand_in}@sso.invalid"
     if name_taken:
-        username = _free_variant(connection, username, own_id)
+        username = _free_variant(connection, identity, username, own_id)
     return {
         "username": username,
         "email": email,
@@ -197,13 +181,13 @@ def _shown_values(connection: Connection, identity: Identity, *, user: UserRow |
     }
 
 
-def _free_variant(connection: Connection, username: str, own_id: int | None) -> str:
+def _free_variant(connection: Connection, identity: Identity, username: str, own_id: int | None) -> str:
     """``name~2``, ``name~3``, ...: the first that nobody else holds."""
     for number in range(2, 100):
         variant = f"{username}~{number}"
         if not fab_users.taken(connection, username=variant, email="", but_not_by=own_id)[0]:
             return variant
-    raise AccountInTheWay(f"{username} and a hundred variants of it are taken")
+    raise AccountInTheWay(f"{username} and a hundred variants of it are taken", identity=identity)
 
 
 def _give_roles(connection: Connection, subject: Subject, decision: RoleDecision, reference: str) -> None:

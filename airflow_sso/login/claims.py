@@ -50,7 +50,7 @@ def to_identity(claims: VerifiedClaims, settings: OidcProvider) -> Identity:
         authenticated_at=_moment(claims.get("auth_time")),
     )
     if identity.is_guest and settings.guests == "deny":
-        raise GuestRefused(f"a guest, by the claims of {settings.name}")
+        raise GuestRefused(f"a guest, by the claims of {settings.name}", identity=identity)
     return identity
 
 

@@ -38,13 +38,17 @@ class Doors:
         """:raises ConfigurationFaulty: when there is no door that anybody could use."""
         if not self.open:
             raise ConfigurationFaulty("; ".join(self.faults) or "no provider is configured")
+        self.current_mapping()
 
-    def get(self, name: str) -> OidcDoor:
-        """The door of a provider. :raises ConfigurationFaulty: when it is shut or unknown."""
-        door = self.open.get(name)
-        if door is None:
-            raise ConfigurationFaulty(f"the provider {name!r} is shut or not configured")
-        return door
+    def get(self, name: str) -> OidcDoor | None:
+        """The door of a provider, or ``None`` when no provider has this name.
+
+        :raises ConfigurationFaulty: when it is shut, alone or with all the others.
+        """
+        self.require_open()
+        if name in self.shut:
+            raise ConfigurationFaulty(f"the provider {name!r} is shut: {'; '.join(self.faults)}")
+        return self.open.get(name)
 
     def current_mapping(self) -> Mapping:
         """The role mapping in force. :raises ConfigurationFaulty: when there is none."""

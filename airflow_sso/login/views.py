@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flask
 from flask_appbuilder import expose
@@ -18,12 +18,14 @@ from flask_appbuilder.security.views import AuthOAuthView
 
 from airflow_sso import airflow_compat, audit, database, pages, role_mapping
 from airflow_sso.accounts import provisioning, sessions
-from airflow_sso.accounts.provisioning import Refusal
 from airflow_sso.audit import Subject
 from airflow_sso.errors import NotReady, SsoError
 from airflow_sso.login import attempt as attempts
 from airflow_sso.login import browser
 from airflow_sso.login.doors import Doors
+
+if TYPE_CHECKING:
+    from airflow_sso.login.oidc import OidcDoor
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +38,13 @@ def _answer_refusals(route: Route) -> Route:
     @functools.wraps(route)
     def answered(self: SsoAuthView, **arguments: str) -> Any:
         reference = flask.g.sso_reference = audit.new_reference()
-        provider = arguments.get("provider")
-        subject = Subject(provider=provider if provider in self.doors().open else None)
         try:
             return route(self, **arguments)
-        except Refusal as refusal:
-            error, subject = refusal.refused.error, refusal.refused.subject
-        except SsoError as refusal:
-            error = refusal
-        audit.refused(error, subject, reference)
-        return self.refuse(error, subject, reference)
+        except SsoError as error:
+            provider = arguments.get("provider")
+            known = provider if provider in self.doors().open else None
+            audit.refused(error, reference, provider=known)
+            return self.refuse(error, reference, provider=known)
 
     return answered
 
@@ -68,8 +67,8 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
         next_url = flask.g.sso_next = doors.urls.own_page(flask.request.args.get("next"))
         if flask.g.user is not None and flask.g.user.is_authenticated:
             return airflow_compat.redirect_with_token()(next_url)  # the UI is back for a fresh token
-        doors.require_open()
         database.require_tables()
+        doors.require_open()
         if len(doors.open) == 1 and not doors.shut:
             (name,) = doors.open
             if "next" not in flask.request.args and browser.has_signed_in_before(flask.request):
@@ -81,9 +80,7 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
     @_answer_refusals
     def start(self, provider: str) -> Any:
         """Begin an attempt and send the browser to the provider."""
-        doors = self.doors()
-        door = doors.get(provider)
-        database.require_tables()
+        doors, door = self._door(provider)
         browser_id = browser.browser_id(flask.request, doors.urls)
         next_url = flask.g.sso_next = doors.urls.own_page(flask.request.args.get("next"))
         attempt = attempts.new(provider, next_url)
@@ -96,9 +93,7 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
     @_answer_refusals
     def oauth_authorized(self, provider: str) -> Any:
         """The redirect URI: from the provider's answer to a signed-in Airflow user."""
-        doors = self.doors()
-        door = doors.get(provider)
-        database.require_tables()
+        doors, door = self._door(provider)
         answer = flask.request.args
         attempt = attempts.take(provider, answer.get("state"), browser.bound_id(flask.request, doors.urls))
         flask.g.sso_next = attempt.next_url
@@ -131,7 +126,13 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
         """Our stylesheet."""
         return pages.asset(name)
 
-    def refuse(self, error: SsoError, subject: Subject, reference: str) -> flask.Response:
+    def _door(self, provider: str) -> tuple[Doors, OidcDoor]:
+        """The door that a URL names, ready to be used."""
+        database.require_tables()
+        doors = self.doors()
+        return doors, doors.get(provider) or flask.abort(404)
+
+    def refuse(self, error: SsoError, reference: str, *, provider: str | None) -> flask.Response:
         """The page of a refusal."""
         doors = self.doors()
         if isinstance(error, NotReady):
@@ -141,9 +142,8 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
             doors.urls,
             doors.support_contact,
             reference=reference,
-            provider=subject.provider,
+            provider=provider,
             next_url=flask.g.get("sso_next"),
-            username=subject.username,
         )
 
     def _calm_page(self, provider: str | None) -> flask.Response:

@@ -56,13 +56,11 @@ def refusal_page(
     reference: str,
     provider: str | None = None,
     next_url: str | None = None,
-    username: str | None = None,
 ) -> flask.Response:
     """The one error page: what happened, what to do, code and reference.
 
     :param provider: through which the person may try again; ``None`` when trying again is pointless.
     :param next_url: where the person was going.
-    :param username: of a verified identity only.
     """
     return page(
         "refused",
@@ -73,7 +71,7 @@ def refusal_page(
         remedy=error.remedy,
         code=error.code,
         reference=reference,
-        username=username if isinstance(error, AccessDenied) else None,
+        username=error.username if isinstance(error, AccessDenied) else None,
         again_url=urls.start(provider, next_url) if provider else urls.login(next_url),
         again_label="Try again",
         other_account_url=(
