@@ -1,0 +1,183 @@
+"""An AIRFLOW_HOME of our own: its settings, secrets and database, and the components that use it.
+
+Everything is set through the environment, which wins over every file; the caller's own AIRFLOW_*
+variables are dropped, so neither a developer's Airflow nor this one can disturb the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from demo.processes import Process, ProcessFailed
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SSO_AUTH_MANAGER = "airflow_sso.auth_manager.SsoFabAuthManager"
+WEBSERVER_CONFIG = REPOSITORY / "demo" / "webserver_config.py"
+
+_MIGRATED_BY = ("apache-airflow", "apache-airflow-providers-fab", "airflow-sso")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AirflowHome:
+    """One Airflow on this machine: SQLite, LocalExecutor, loopback only."""
+
+    path: Path
+    port: int
+    """Where the (first) api-server listens."""
+    base_url: str = ""
+    """What browsers use; default: ``http://localhost:<port>``."""
+    auth_manager: str = SSO_AUTH_MANAGER
+    webserver_config: Path | None = WEBSERVER_CONFIG
+    sso_config: Path | None = None
+    dags_folder: Path | None = None
+    """Default: an empty folder in the home."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """More environment variables; these win."""
+
+    @property
+    def database(self) -> Path:
+        return self.path / "airflow.db"
+
+    @property
+    def logs(self) -> Path:
+        """One file for each component; the tasks' own logs lie elsewhere, in ``logs`` of the home."""
+        return self.path / "processes"
+
+    @property
+    def url(self) -> str:
+        return (self.base_url or f"http://localhost:{self.port}").rstrip("/")
+
+    def health_url(self, port: int | None = None) -> str:
+        sub_path = "/" + "/".join(self.url.split("/")[3:])
+        return f"http://127.0.0.1:{port or self.port}{sub_path.rstrip('/')}/api/v2/monitor/health"
+
+    def environment(self) -> dict[str, str]:
+        """The whole environment of every Airflow process of this home; makes what it names."""
+        dags = self.dags_folder or self.path / "dags"
+        dags.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "API__BASE_URL": self.url,
+            "API__HOST": "127.0.0.1",
+            "API__PORT": str(self.port),
+            "CORE__AUTH_MANAGER": self.auth_manager,
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "CORE__DAGS_FOLDER": str(dags),
+            "CORE__EXECUTION_API_SERVER_URL": self.health_url().replace("/api/v2/monitor/health", "/execution/"),
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__PARALLELISM": "4",
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "20",
+            "DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}",
+            "LOGGING__BASE_LOG_FOLDER": str(self.path / "logs"),
+            "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+            "USAGE_DATA_COLLECTION__ENABLED": "False",
+            **self._secrets(),
+        }
+        if self.webserver_config:
+            settings["FAB__CONFIG_FILE"] = str(self.webserver_config)
+        if self.sso_config:
+            settings["SSO__CONFIG_FILE"] = str(self.sso_config)
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
+            "AIRFLOW_HOME": str(self.path),
+            **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+            **_without_proxy_for_this_machine(),
+            **self.extra,
+        }
+
+    def _secrets(self) -> dict[str, str]:
+        """Made once and kept, readable by their owner only; sessions and connections outlive a restart."""
+        kept = self.path / "secrets.json"
+        if not kept.exists():
+            made = {
+                "API__SECRET_KEY": secrets.token_urlsafe(48),
+                "API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
+                "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            }
+            self.path.mkdir(parents=True, exist_ok=True)
+            # Whole or not at all: an interrupted start must not leave half a file.
+            partial = kept.with_suffix(".partial")
+            partial.unlink(missing_ok=True)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(made, file)
+            partial.rename(kept)
+        read: dict[str, str] = json.loads(kept.read_text(encoding="utf-8"))
+        return read
+
+    # The database
+
+    @property
+    def is_migrated(self) -> bool:
+        """Whether the database was last migrated by exactly what is installed now."""
+        stamp = self._migration_stamp
+        return self.database.exists() and stamp.exists() and stamp.read_text() == _migration_state()
+
+    @property
+    def _migration_stamp(self) -> Path:
+        return self.path / "migrated.txt"
+
+    def migrate(self, *, meanwhile: Callable[[], None] | None = None) -> None:
+        """Create or upgrade the database.
+
+        :param meanwhile: called several times a second.
+        :raises ProcessFailed: with the end of the log.
+        """
+        with self.start("db-migrate", "db", "migrate") as process:
+            if process.wait(timeout=600, meanwhile=meanwhile) != 0:
+                raise ProcessFailed(process, "failed")
+        self._migration_stamp.write_text(_migration_state())
+
+    # The components
+
+    def start(self, name: str, *arguments: str, grace: float | None = None) -> Process:
+        """Start ``airflow <arguments>``; `name` is also its log's name."""
+        environment = self.environment()
+        return Process(
+            name,
+            # Not the `airflow` script: its first line holds a path that a moved checkout invalidates.
+            [sys.executable, "-m", "airflow", *arguments],
+            log=self.logs / f"{name}.log",
+            env=environment,
+            # `-m` puts the working directory on the import path, and there is nothing to import here.
+            cwd=self.path,
+            **({} if grace is None else {"grace": grace}),
+        )
+
+    def start_api_server(self, *, port: int | None = None, workers: int = 1) -> Process:
+        """Another `port` makes a second replica on the same database."""
+        name = "api-server" if port in (None, self.port) else f"api-server-{port}"
+        chosen = ["--host", "127.0.0.1", "--port", str(port or self.port), "--workers", str(workers)]
+        return self.start(name, "api-server", *chosen)
+
+    def start_scheduler(self) -> Process:
+        # It would serve task logs on a fixed port; the api-server reads them from the disk.
+        return self.start("scheduler", "scheduler", "--skip-serve-logs")
+
+    def start_dag_processor(self) -> Process:
+        return self.start("dag-processor", "dag-processor")
+
+
+def _without_proxy_for_this_machine() -> dict[str, str]:
+    """Tasks and sign-in call this machine; a proxy from the environment must not stand between."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    value = ",".join(filter(None, [given, "localhost", "127.0.0.1", "::1"]))
+    return {"no_proxy": value, "NO_PROXY": value}
+
+
+def _migration_state() -> str:
+    """Versions, and our own migrations by content: in a checkout they change without a new version."""
+    lines = [f"{name} {version(name)}" for name in _MIGRATED_BY]
+    for file in sorted((REPOSITORY / "airflow_sso" / "migrations").rglob("*.py")):
+        lines.append(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}")
+    return "\n".join(lines) + "\n"
