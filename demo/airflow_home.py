@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from demo.processes import Process, ProcessFailed
 
@@ -56,9 +57,13 @@ class AirflowHome:
     def url(self) -> str:
         return (self.base_url or f"http://localhost:{self.port}").rstrip("/")
 
-    def health_url(self, port: int | None = None) -> str:
-        sub_path = "/" + "/".join(self.url.split("/")[3:])
-        return f"http://127.0.0.1:{port or self.port}{sub_path.rstrip('/')}/api/v2/monitor/health"
+    def local_url(self, path: str, *, port: int | None = None) -> str:
+        """Of `path` on the api-server itself, whatever stands between it and the browsers."""
+        return f"http://127.0.0.1:{port or self.port}{urlsplit(self.url).path}{path}"
+
+    def health_url(self, *, port: int | None = None) -> str:
+        """Answers 200 as soon as the api-server can be used."""
+        return self.local_url("/api/v2/monitor/health", port=port)
 
     def environment(self) -> dict[str, str]:
         """The whole environment of every Airflow process of this home; makes what it names."""
@@ -71,7 +76,7 @@ class AirflowHome:
             "CORE__AUTH_MANAGER": self.auth_manager,
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__DAGS_FOLDER": str(dags),
-            "CORE__EXECUTION_API_SERVER_URL": self.health_url().replace("/api/v2/monitor/health", "/execution/"),
+            "CORE__EXECUTION_API_SERVER_URL": self.local_url("/execution/"),
             "CORE__EXECUTOR": "LocalExecutor",
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__PARALLELISM": "4",

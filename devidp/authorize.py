@@ -17,7 +17,6 @@ from flask import Response, g, redirect, request
 from devidp import page
 from devidp.errors import REASONS, Reason, Refusal
 from devidp.faces import Face, SignIn
-from devidp.people import Person
 from devidp.state import BrowserSession, Grant, State
 
 COOKIE = "devidp_session"
@@ -151,11 +150,10 @@ def _silent(state: State, face: Face, params: Params) -> Response:
 def _ask(state: State, face: Face, params: Params) -> Response:
     g.outcome = "page"
     query = {name: value for name, value in params.items() if name != "person"}
-    people: list[Person] = [person for person in state.people.all() if not person.disabled]
     destination = urlsplit(params["redirect_uri"])
     return page.choose(
         face,
-        people,
+        state.people.all(),
         action=f"{request.script_root}{request.path}?{urlencode(query)}",
         destination=f"{destination.scheme}://{destination.netloc}",
     )

@@ -69,7 +69,7 @@ real, there are no passwords, and nothing is kept.</p>
 <li><button class="person" type="submit" name="person" value="{{ person.name }}">
 <span class="initials" aria-hidden="true">{{ person.given_name[:1] }}{{ person.family_name[:1] }}</span>
 <strong>{{ person.display_name }}</strong>
-<small>{{ person.about }}</small>
+<small>{{ person.about }}{% if person.disabled %} This account is disabled.{% endif %}</small>
 </button></li>
 {%- endfor %}
 </ul>

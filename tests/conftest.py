@@ -1,15 +1,128 @@
-"""What every test stands on: an Airflow home of the run's own, and no proxy or CA of the machine's."""
+"""What every test stands on: an Airflow home of the run's own, real servers started once, the local
+identity provider reset before each test."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-# Before anything imports Airflow: it reads its home once, and would make one in the user's folder.
-_HOME = tempfile.mkdtemp(prefix="airflow-sso-tests-")
-os.environ["AIRFLOW_HOME"] = _HOME
-os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
-os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "False")
+import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+# Before anything imports Airflow: it reads its home once, and would make one in the user's folder.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-sso-tests-")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+from demo.airflow_home import AirflowHome
+from devidp import server as devidp_server
+from devidp.server import Handle
+from tests import stack as stacks
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as ``airflow db migrate`` leaves it, and as the first start of a server fills it."""
+    home = AirflowHome(path=tmp_path_factory.mktemp("template") / "home", port=stacks.free_port())
+    home.path.mkdir()
+    home.migrate()
+    return home.database
+
+
+@pytest.fixture(scope="session")
+def identity_provider() -> Iterator[Handle]:
+    """The local identity provider, shared by all servers; :func:`idp` resets it."""
+    with devidp_server.start() as handle:
+        yield handle
+
+
+@pytest.fixture
+def idp(identity_provider: Handle) -> Iterator[Handle]:
+    """The local identity provider, honest at the start and at the end of each test."""
+    honest(identity_provider)
+    yield identity_provider
+    honest(identity_provider)
+
+
+def honest(identity_provider: Handle) -> None:
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    assert session.post(f"{identity_provider.url}/_control/reset", timeout=10).ok
+    for port in _PORTS:
+        uris = [f"http://localhost:{port}/auth/oauth-authorized/{name}" for name in ("entra", "generic")]
+        body = {"redirect_uris": uris}
+        assert session.post(f"{identity_provider.url}/_control/clients", json=body, timeout=10).ok
+
+
+_PORTS: list[int] = []
+
+
+def _running(
+    home: AirflowHome, identity_provider: Handle, providers: list[dict[str, object]]
+) -> Iterator[Stack]:
+    stack = Stack(home, idp=identity_provider)
+    _PORTS.append(home.port)
+    stack.configure(providers)
+    try:
+        yield stack.start()
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_airflow(
+    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """An Airflow with our auth manager and one provider, ``entra``."""
+    path = tmp_path_factory.mktemp("one-provider") / "home"
+    with stacks.migrated_home(migrated_database, path) as home:
+        yield from _running(home, identity_provider, [stacks.entra(identity_provider.url)])
+
+
+@pytest.fixture
+def airflow(shared_airflow: Stack, idp: Handle) -> Stack:
+    """The shared Airflow with the default mapping and an honest provider."""
+    shared_airflow.map(stacks.default_mapping())
+    return shared_airflow
+
+
+@pytest.fixture(scope="session")
+def shared_airflow_two(
+    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """An Airflow with two providers that work and a third that is configured wrongly."""
+    path = tmp_path_factory.mktemp("two-providers") / "home"
+    broken = stacks.entra(identity_provider.url, name="broken", label="Broken one", tenant_id="not-a-guid")
+    with stacks.migrated_home(migrated_database, path) as home:
+        yield from _running(
+            home,
+            identity_provider,
+            [stacks.entra(identity_provider.url), stacks.generic(identity_provider.url), broken],
+        )
+
+
+@pytest.fixture
+def airflow_two(shared_airflow_two: Stack, idp: Handle) -> Stack:
+    """The Airflow with two providers, the default mapping and an honest provider."""
+    shared_airflow_two.map(stacks.default_mapping())
+    return shared_airflow_two
+
+
+@pytest.fixture(scope="session")
+def shared_airflow_stock(
+    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """An Airflow with its own FabAuthManager and our security manager, one provider."""
+    path = tmp_path_factory.mktemp("stock-manager") / "home"
+    with stacks.migrated_home(migrated_database, path, auth_manager=stacks.STOCK_AUTH_MANAGER) as home:
+        yield from _running(home, identity_provider, [stacks.entra(identity_provider.url)])
+
+
+@pytest.fixture
+def airflow_stock(shared_airflow_stock: Stack, idp: Handle) -> Stack:
+    """The Airflow with the stock manager, the default mapping and an honest provider."""
+    shared_airflow_stock.map(stacks.default_mapping())
+    return shared_airflow_stock

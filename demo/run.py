@@ -1,0 +1,250 @@
+"""The demo as a person sees it: what happens, when it is ready, who one can be, how it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from demo.airflow_home import REPOSITORY, AirflowHome
+from demo.processes import Process, ProcessFailed, stop_all
+
+DATA = REPOSITORY / ".demo"
+HERE = REPOSITORY / "demo"
+MAPPING = HERE / "role_mapping.yaml"
+
+PEOPLE = """\
+  ada    Admin: may do everything
+  otto   Op: runs pipelines, edits connections and variables
+  vera   Viewer: looks, changes nothing
+  nora   in no group that the mapping knows        refused, SSO-301
+  hugo   a guest from another tenant               refused, SSO-306
+  over   in 201 groups, more than a token holds    refused, SSO-305"""
+
+
+class Told(Exception):
+    """Somebody asked us to stop; the message says how."""
+
+
+class CannotStart(Exception):
+    """Something outside the demo is in the way; the message says what to do."""
+
+
+class Story:
+    """Prints what happens with the seconds since the start, and never stays silent for long."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.monotonic()
+        self._doing = ""
+
+    def say(self, text: str, *, doing: str = "") -> None:
+        """`doing` is repeated now and then until the next word."""
+        self._last = time.monotonic()
+        self._doing = doing
+        self.tell(f"[{self._last - self._start:4.0f} s] {text}")
+
+    def tell(self, text: str) -> None:
+        try:
+            print(text, flush=True)
+        except OSError:
+            # Nobody reads any more. Stopping is not for a print to decide.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def heartbeat(self) -> None:
+        if self._doing and time.monotonic() - self._last >= 5:
+            self.say(f"  still {self._doing}", doing=self._doing)
+
+
+class Demo:
+    """The identity provider and the three components of one Airflow."""
+
+    def __init__(self, story: Story, *, port: int, idp_port: int) -> None:
+        self._story = story
+        self._idp_url = f"http://localhost:{idp_port}"
+        self._idp_port = idp_port
+        self._secret = secrets.token_urlsafe(32)
+        self._processes: list[Process] = []
+        self.home = AirflowHome(
+            path=DATA / "airflow",
+            port=port,
+            sso_config=HERE / "sso.yaml",
+            dags_folder=HERE / "dags",
+            extra={
+                "DEMO_PORT": str(port),
+                "DEMO_IDP_PORT": str(idp_port),
+                "DEMO_ROLE_MAPPING": str(MAPPING),
+                "DEMO_CLIENT_SECRET": self._secret,
+            },
+        )
+
+    def start(self) -> None:
+        """Returns when Airflow can be used."""
+        story = self._story
+        story.say(f"Starting a local identity provider on port {self._idp_port}")
+        provider = self._keep(self._start_provider())
+        if self.home.is_migrated:
+            story.say("The database of last time is up to date")
+        else:
+            story.say("Making the database", doing="making the database")
+            self.home.migrate(meanwhile=self._check)
+        story.say(
+            f"Starting Airflow on port {self.home.port}: api-server, scheduler and dag-processor",
+            doing="waiting for Airflow's api-server",
+        )
+        api_server = self._keep(self.home.start_api_server())
+        self._keep(self.home.start_scheduler())
+        self._keep(self.home.start_dag_processor())
+        provider.wait_for_url(self._provider_discovery, timeout=60, meanwhile=self._check)
+        api_server.wait_for_url(self.home.health_url(), timeout=300, meanwhile=self._check)
+        story.say("Ready.")
+
+    def watch(self) -> None:
+        """Returns never: it ends by `Told` or, when a process died, by `ProcessFailed`."""
+        while True:
+            self._check()
+            time.sleep(0.5)
+
+    def stop(self) -> None:
+        stop_all(self._processes)
+
+    def _check(self) -> None:
+        for process in self._processes:
+            process.raise_if_ended()
+        self._story.heartbeat()
+
+    def _keep(self, process: Process) -> Process:
+        self._processes.append(process)
+        return process
+
+    @property
+    def _provider_discovery(self) -> str:
+        return f"http://127.0.0.1:{self._idp_port}/"
+
+    def _start_provider(self) -> Process:
+        where = ["--host", "127.0.0.1", "--port", str(self._idp_port)]
+        back = ["--redirect-uri", f"{self.home.url}/auth/oauth-authorized/entra"]
+        out = ["--post-logout-redirect-uri", f"{self.home.url}/auth/signed-out/"]
+        return Process(
+            "identity-provider",
+            [sys.executable, "-m", "devidp", *where, *back, *out],
+            log=self.home.logs / "identity-provider.log",
+            env={**os.environ, "DEMO_CLIENT_SECRET": self._secret},
+            cwd=REPOSITORY,
+        )
+
+    def describe(self) -> str:
+        def short(path: Path) -> Path:
+            return path.relative_to(REPOSITORY)
+
+        return f"""
+  Open  {self.home.url}  and sign in as
+
+{PEOPLE}
+
+  Who gets which role      {short(MAPPING)} (edit it, then sign in again)
+  How people sign in       {short(HERE / "sso.yaml")}
+  Logs                     {short(self.home.logs)}/
+  The identity provider    {self._idp_url}
+
+  Ctrl-C stops it. The data stays in {short(DATA)}/ until `make demo-reset`.
+"""
+
+
+def main() -> int:
+    story = Story()
+    try:
+        ports = {name: _port(name, default) for name, default in _PORTS.items()}
+        for name, port in ports.items():
+            _must_be_free(name, port)
+        _stop_on_signals()
+        with _only_one():
+            return _run(story, Demo(story, port=ports["DEMO_PORT"], idp_port=ports["DEMO_IDP_PORT"]))
+    except CannotStart as reason:
+        story.say(f"Cannot start: {reason}")
+        return 2
+    except Told:
+        return 0
+
+
+def _run(story: Story, demo: Demo) -> int:
+    code = 0
+    try:
+        demo.start()
+        story.tell(demo.describe())
+        demo.watch()
+    except Told as how:
+        story.say(f"{how}: stopping everything")
+    except ProcessFailed as failure:
+        story.say(str(failure))
+        story.say("Stopping the rest")
+        code = 1
+    finally:
+        # A second Ctrl-C changes nothing: this takes seconds, and cut short it would leave no more behind.
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)
+        demo.stop()
+        story.say("Everything is stopped.")
+    return code
+
+
+_PORTS = {"DEMO_PORT": 8080, "DEMO_IDP_PORT": 8081}
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
+
+
+def _port(variable: str, default: int) -> int:
+    given = os.environ.get(variable) or str(default)
+    if not given.isdecimal() or not 1 <= int(given) <= 65535:
+        raise CannotStart(f"{variable} is '{given}', which is no port number.")
+    return int(given)
+
+
+def _must_be_free(variable: str, port: int) -> None:
+    """Also on IPv6: browsers may take `localhost` for ::1, and would then meet somebody else."""
+    taken = CannotStart(
+        f"port {port} is in use. Stop what uses it, or choose another: make demo {variable}={port + 10}"
+    )
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex((address, port)) == 0:
+                raise taken
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            raise CannotStart(f"this user may not use port {port}. Choose another: {variable}") from None
+        except OSError:
+            raise taken from None
+
+
+def _stop_on_signals() -> None:
+    def stop(number: int, _frame: object) -> None:
+        raise Told("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+
+    for number in _STOPPING:
+        # Under nohup a closed terminal is meant to be survived.
+        if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):
+            signal.signal(number, stop)
+    if sys.platform == "linux":
+        # When make is killed outright, nobody would be left to press Ctrl-C.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    DATA.mkdir(exist_ok=True)
+    with (DATA / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart("the demo already runs from this folder, on other ports.") from None
+        yield

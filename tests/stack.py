@@ -1,0 +1,212 @@
+"""Real Airflow servers and the local identity provider, for tests that go in through the front door.
+
+A :class:`Stack` is one AIRFLOW_HOME with its api-server; a :class:`Visitor` is one browser's worth
+of cookies, without the browser.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import socket
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+import yaml
+
+from demo.airflow_home import SSO_AUTH_MANAGER, AirflowHome
+from demo.processes import Process
+from devidp.server import Handle
+from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET, TENANT_ID
+
+STOCK_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+GROUPS = {
+    "airflow_prod_admin": "8f6a0d0e-5d4b-4d0e-9a55-0d3b3f3f9c11",
+    "airflow_prod_op": "5c1d7a52-0b7e-4c0f-8a44-6f0a8f5c2b22",
+    "airflow_prod_viewer": "2b9e4f77-3c2a-4f1d-b5d3-9a7c1e6d3d33",
+}
+ROLES = {"airflow_prod_admin": "Admin", "airflow_prod_op": "Op", "airflow_prod_viewer": "Viewer"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def entra(idp_url: str, **changes: Any) -> dict[str, Any]:
+    """An ``entra`` entry of ``sso.yaml`` that points at the local provider."""
+    entry: dict[str, Any] = {
+        "name": "entra",
+        "label": "Contoso",
+        "vendor": "entra",
+        "protocol": "oidc",
+        "tenant_id": TENANT_ID,
+        "client_id": CLIENT_ID,
+        "client_auth": {"secret": {"env": "TEST_CLIENT_SECRET"}},
+        "insecure_authority_host": idp_url,
+        "http": {"timeout": "3s"},
+    }
+    return {**entry, **changes}
+
+
+def generic(idp_url: str, **changes: Any) -> dict[str, Any]:
+    """A ``generic`` entry of ``sso.yaml`` that points at the local provider."""
+    entry: dict[str, Any] = {
+        "name": "generic",
+        "label": "Lab accounts",
+        "vendor": "generic",
+        "protocol": "oidc",
+        "issuer": f"{idp_url}/generic",
+        "client_id": CLIENT_ID,
+        "client_auth": {"secret": {"env": "TEST_CLIENT_SECRET"}},
+        "http": {"timeout": "3s"},
+    }
+    return {**entry, **changes}
+
+
+def default_mapping() -> dict[str, Any]:
+    """Both spellings of the three groups: Entra's ids and the generic provider's names."""
+    rules = [{"group": GROUPS[name], "name": name, "roles": [role]} for name, role in ROLES.items()]
+    rules += [{"group": name, "roles": [role]} for name, role in ROLES.items()]
+    return {"version": 1, "rules": rules}
+
+
+@dataclass
+class Stack:
+    """One Airflow. ``configure`` writes both YAML files; ``start`` runs the api-server."""
+
+    home: AirflowHome
+    idp: Handle | None = None
+    processes: list[Process] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return self.home.url
+
+    @property
+    def sso_yaml(self) -> Path:
+        return self.home.path / "sso.yaml"
+
+    @property
+    def mapping_yaml(self) -> Path:
+        return self.home.path / "role_mapping.yaml"
+
+    def configure(self, providers: list[dict[str, Any]], **changes: Any) -> None:
+        settings = {
+            "external_url": self.url,
+            "providers": providers,
+            "role_mapping_file": str(self.mapping_yaml),
+            "support_contact": "data-platform@contoso.example",
+        }
+        self.sso_yaml.write_text(yaml.safe_dump({**settings, **changes}, sort_keys=False))
+        self.map(default_mapping())
+
+    def map(self, mapping: Mapping[str, Any] | str) -> None:
+        """Write the role mapping; it counts from the next sign-in on."""
+        text = mapping if isinstance(mapping, str) else yaml.safe_dump(dict(mapping), sort_keys=False)
+        replacement = self.mapping_yaml.with_suffix(".new")
+        replacement.write_text(text)
+        replacement.rename(self.mapping_yaml)
+
+    def start(self, *, workers: int = 1) -> Stack:
+        server = self.home.start_api_server(workers=workers)
+        self.processes.append(server)
+        server.wait_for_url(self.home.health_url(), timeout=180)
+        return self
+
+    def stop(self) -> None:
+        while self.processes:
+            self.processes.pop().stop()
+
+    @property
+    def log(self) -> str:
+        """Everything that the api-server has printed."""
+        return (self.home.logs / "api-server.log").read_text(errors="replace")
+
+    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Read the metadata database."""
+        with sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(query, parameters)]
+
+    def write(self, statement: str, *parameters: Any) -> None:
+        """Write to the metadata database, as an administrator with a SQL prompt would."""
+        connection = sqlite3.connect(self.home.database, timeout=30)
+        with connection:
+            connection.execute(statement, parameters)
+        connection.close()
+
+    def roles_of(self, username: str) -> set[str]:
+        query = """select r.name from ab_role r join ab_user_role ur on ur.role_id = r.id
+                   join ab_user u on u.id = ur.user_id where u.username = ?"""
+        return {row["name"] for row in self.rows(query, username)}
+
+    def visitor(self) -> Visitor:
+        return Visitor(self)
+
+
+class Visitor(requests.Session):
+    """Somebody at a browser: keeps cookies, follows redirects, presses buttons."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.stack = stack
+
+    def at(self, path: str, **options: Any) -> requests.Response:
+        return self.get(f"{self.stack.url}{path}", timeout=30, **options)
+
+    def go_to_provider(self, provider: str = "entra", next_url: str | None = None) -> requests.Response:
+        """Start a sign-in; returns the provider's page."""
+        query = {"next": next_url} if next_url else {}
+        return self.at(f"/auth/login/{provider}", params=query)
+
+    def press(self, page: requests.Response, person: str, *, follow: bool = True) -> requests.Response:
+        """Press a person's button on the provider's page; an empty name is *Cancel*."""
+        action = re.search(r'<form[^>]*action="([^"]*)"', page.text)
+        assert action, f"no form on {page.url}: {page.text[:500]}"
+        hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text)
+        fields = {name: html.unescape(value) for name, value in hidden} | {"person": person}
+        answer = self.post(
+            urljoin(page.url, html.unescape(action.group(1))), data=fields, allow_redirects=False, timeout=30
+        )
+        assert answer.is_redirect, answer.text[:500]
+        return self.get(answer.headers["Location"], allow_redirects=follow, timeout=30)
+
+    def sign_in(self, person: str, provider: str = "entra", next_url: str | None = None) -> requests.Response:
+        """The whole way; returns the page at its end, which may be a refusal."""
+        return self.press(self.go_to_provider(provider, next_url), person)
+
+    def who(self) -> str | None:
+        """Who Airflow's API thinks this is."""
+        answer = self.at("/ui/auth/me")
+        return str(answer.json()["username"]) if answer.ok else None
+
+
+@contextmanager
+def migrated_home(template: Path, path: Path, **options: Any) -> Iterator[AirflowHome]:
+    """A home with a copy of a migrated database: migrating once a run is enough."""
+    path.mkdir(parents=True)
+    home = AirflowHome(
+        path=path,
+        port=free_port(),
+        sso_config=path / "sso.yaml",
+        extra={"TEST_CLIENT_SECRET": DEFAULT_CLIENT_SECRET, **options.pop("extra", {})},
+        **{"auth_manager": SSO_AUTH_MANAGER, **options},
+    )
+    shutil.copy(template, home.database)
+    yield home
+
+
+def facts(page: requests.Response) -> tuple[str | None, str | None]:
+    """The code and the reference that a page of ours shows."""
+    found = [html.unescape(one) for one in re.findall(r'<code class="fact"[^>]*>([^<]+)</code>', page.text)]
+    return (found[0], found[1]) if len(found) > 1 else (None, None)
