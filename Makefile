@@ -14,7 +14,7 @@ export DEMO_PORT DEMO_IDP_PORT
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-reset test lint lock clean
+.PHONY: help demo demo-check demo-reset test lint lock clean
 
 # A checkout that was moved or copied, or whose Python went away, gets a new environment.
 ifneq ($(shell $(PY) -c 'print(open("$(VENV)/root").read().strip())' 2>/dev/null),$(CURDIR))
@@ -25,8 +25,12 @@ help:  ## this list
 	@echo "make TARGET, where TARGET is one of"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: $(VENV)/demo.stamp  ## Airflow with sign-in and a local identity provider, on DEMO_PORT (8080) and DEMO_IDP_PORT (8081)
+demo: demo-check $(VENV)/demo.stamp  ## Airflow with sign-in and a local identity provider, on DEMO_PORT (8080) and DEMO_IDP_PORT (8081)
 	@exec $(PY) -m demo
+
+# Before minutes of installing, not after. Needs a Python, but nothing installed.
+demo-check:
+	@python=$(PY); $$python -c '' 2>/dev/null || python=$$(scripts/find_python.sh); $$python -m demo --check
 
 demo-reset:  ## forget the demo's database, secrets and logs
 	rm -rf .demo
@@ -42,7 +46,8 @@ lint: $(VENV)/dev.stamp  ## ruff and mypy
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 
-lock: $(VENV)/demo.stamp  ## move the locked versions to the newest that fit
+lock:  ## move the locked versions to the newest that fit
+	@scripts/install.sh uv
 	scripts/lock.sh
 
 clean:  ## remove the environment, the demo's data and everything that was generated

@@ -7,15 +7,15 @@ import fcntl
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from demo import ports
 from demo.airflow_home import REPOSITORY, AirflowHome
-from demo.processes import Process, ProcessFailed, stop_all
+from demo.processes import Process, ProcessFailed, answers, stop_all
 
 DATA = REPOSITORY / ".demo"
 HERE = REPOSITORY / "demo"
@@ -32,10 +32,6 @@ PEOPLE = """\
 
 class Told(Exception):
     """Somebody asked us to stop; the message says how."""
-
-
-class CannotStart(Exception):
-    """Something outside the demo is in the way; the message says what to do."""
 
 
 class Story:
@@ -104,7 +100,11 @@ class Demo:
         self._keep(self.home.start_dag_processor())
         provider.wait_for_url(self._provider_discovery, timeout=60, meanwhile=self._check)
         api_server.wait_for_url(self.home.health_url(), timeout=300, meanwhile=self._check)
-        story.say("Ready.")
+        # Airflow runs on when the plugin shuts its doors, so its health alone says too little.
+        if answers(f"{self.home.url}/auth/login/"):
+            story.say("Ready.")
+        else:
+            story.say(f"Airflow is up, but nobody can sign in: see {api_server.log}")
 
     def watch(self) -> None:
         """Returns never: it ends by `Told` or, when a process died, by `ProcessFailed`."""
@@ -158,16 +158,17 @@ class Demo:
 """
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
+    """`--check` only looks whether the demo could start; it works before anything is installed."""
     story = Story()
     try:
-        ports = {name: _port(name, default) for name, default in _PORTS.items()}
-        for name, port in ports.items():
-            _must_be_free(name, port)
+        port, idp_port = ports.chosen_and_free()
+        if list(argv) == ["--check"]:
+            return 0
         _stop_on_signals()
         with _only_one():
-            return _run(story, Demo(story, port=ports["DEMO_PORT"], idp_port=ports["DEMO_IDP_PORT"]))
-    except CannotStart as reason:
+            return _run(story, Demo(story, port=port, idp_port=idp_port))
+    except ports.CannotStart as reason:
         story.say(f"Cannot start: {reason}")
         return 2
     except Told:
@@ -195,35 +196,8 @@ def _run(story: Story, demo: Demo) -> int:
     return code
 
 
-_PORTS = {"DEMO_PORT": 8080, "DEMO_IDP_PORT": 8081}
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
-
-
-def _port(variable: str, default: int) -> int:
-    given = os.environ.get(variable) or str(default)
-    if not given.isdecimal() or not 1 <= int(given) <= 65535:
-        raise CannotStart(f"{variable} is '{given}', which is no port number.")
-    return int(given)
-
-
-def _must_be_free(variable: str, port: int) -> None:
-    """Also on IPv6: browsers may take `localhost` for ::1, and would then meet somebody else."""
-    taken = CannotStart(
-        f"port {port} is in use. Stop what uses it, or choose another: make demo {variable}={port + 10}"
-    )
-    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex((address, port)) == 0:
-                raise taken
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except PermissionError:
-            raise CannotStart(f"this user may not use port {port}. Choose another: {variable}") from None
-        except OSError:
-            raise taken from None
 
 
 def _stop_on_signals() -> None:
@@ -246,5 +220,5 @@ def _only_one() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotStart("the demo already runs from this folder, on other ports.") from None
+            raise ports.CannotStart("the demo already runs from this folder, on other ports.") from None
         yield

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from flask import Response, g, redirect, request
+from flask import Response, g, make_response, redirect, request
 
 from devidp import page
 from devidp.errors import REASONS, Reason, Refusal
@@ -208,7 +208,7 @@ def _send(state: State, face: Face, params: Params, answer: list[tuple[str, str]
     ]
     parts = urlsplit(params["redirect_uri"])
     query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *answer])
-    response = redirect(urlunsplit(parts._replace(query=query)), 302)
+    response = make_response(redirect(urlunsplit(parts._replace(query=query)), 302))
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote_plus
 
 from flask import g, request
@@ -79,16 +80,19 @@ def _assertion(state: State, face: Face, form: Mapping[str, str]) -> str:
     claims = _verified(state.client, form["client_assertion"])
     client_id, now = state.client.client_id, state.now()
     audiences = {state.base + face.token, state.issuer(face)}
-    exp = claims.get("exp")
-    timely = isinstance(exp, int | float) and now < exp <= now + 660 and claims.get("nbf", now) <= now + 60
-    if not timely or claims.get("iss") != client_id or claims.get("sub") != client_id:
+    exp, nbf = claims.get("exp"), claims.get("nbf", now)
+    if not isinstance(exp, int | float) or not isinstance(nbf, int | float):
+        raise Refusal("bad_assertion")
+    if not now < exp <= now + 660 or nbf > now + 60:
+        raise Refusal("bad_assertion")
+    if claims.get("iss") != client_id or claims.get("sub") != client_id:
         raise Refusal("bad_assertion")
     if claims.get("aud") not in audiences or not isinstance(claims.get("jti"), str):
         raise Refusal("bad_assertion")
     return client_id
 
 
-def _verified(client: Client, assertion: str) -> dict[str, object]:
+def _verified(client: Client, assertion: str) -> dict[str, Any]:
     # x5t#S256 and x5c make headers longer than joserfc's limit of 512 bytes.
     registry = JWSRegistry(algorithms=["PS256", "RS256"], strict_check_header=False)
     registry.max_header_length = 16_384

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from flask import Response, g, jsonify, redirect, request
+from flask import Response, g, jsonify, make_response, redirect, request
 
 from devidp import keys, page, tokens
 from devidp.authorize import COOKIE
@@ -78,4 +78,4 @@ def logout(state: State, face: Face) -> Response:
     if "state" in request.values:
         query.append(("state", request.values["state"]))
     g.outcome = "redirect"
-    return redirect(urlunsplit(parts._replace(query=urlencode(query))), 302)
+    return make_response(redirect(urlunsplit(parts._replace(query=urlencode(query))), 302))

@@ -32,7 +32,7 @@ def instead(state: State, face: Face, endpoint: str) -> Response | None:
     target = _take(state, face, endpoint, "redirect")
     if target is not None:
         g.outcome = "fault: redirect"
-        return redirect(target, 302)
+        return make_response(redirect(target, 302))
     if endpoint == "token" and (wanted := state.knobs.take("token.error", face.name)) is not None:
         return _error(state, face, wanted)
     return _written(state, face, endpoint)
@@ -83,7 +83,7 @@ def _throttled(retry_after: Any) -> Response:
 
 
 def _error(state: State, face: Face, wanted: str | dict[str, Any]) -> Response:
-    given = {"error": wanted} if isinstance(wanted, str) else wanted
+    given: dict[str, Any] = {"error": wanted} if isinstance(wanted, str) else wanted
     known = next((reason for reason in REASONS.values() if reason.error == given.get("error")), None)
     reason = Reason(
         given.get("error", "invalid_grant"),

@@ -18,6 +18,8 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
@@ -48,6 +50,11 @@ class SigningKey:
     def sign(self, message: bytes, alg: str) -> bytes:
         return JWSRegistry.algorithms[alg].sign(message, self.key)
 
+    def private(self) -> RSAPrivateKey | EllipticCurvePrivateKey:
+        if self.key.private_key is None:
+            raise TypeError("a signing key has a private half")
+        return self.key.private_key
+
     def public_pem(self) -> bytes:
         return self.key.public_key.public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -70,7 +77,7 @@ def certificate_der(key: SigningKey) -> bytes:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=365))
-        .sign(key.key.private_key, hashes.SHA256())
+        .sign(key.private(), hashes.SHA256())
     )
     return certificate.public_bytes(serialization.Encoding.DER)
 

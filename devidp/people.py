@@ -111,7 +111,7 @@ TABLE = (
     ),
 )
 
-_MERGEABLE = {
+_MERGEABLE: dict[str, type] = {
     "given_name": str,
     "family_name": str,
     "about": str,
@@ -164,7 +164,7 @@ def _checked(key: str, value: Any) -> Any:
         raise ValueError(f"a person has no field {key!r}; known fields: {', '.join(sorted(_MERGEABLE))}")
     if not isinstance(value, kind):
         raise ValueError(f"{key!r} must be a {kind.__name__}")
-    if kind is list:
+    if isinstance(value, list):
         if not all(isinstance(item, str) for item in value):
             raise ValueError(f"{key!r} must be a list of strings")
         return tuple(value)

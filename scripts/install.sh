@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Makes or refreshes .venv from a lock file:  scripts/install.sh demo|dev
+# Makes or refreshes .venv from a lock file:  scripts/install.sh demo|dev|uv
 #
 # Everything that comes from outside is checked against the hashes in locks/, uv itself included.
 # The stamp is written last, so an interrupted run is simply done again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-kind=${1:?demo or dev}
+kind=${1:?demo, dev or uv}
 case $kind in
     demo) lock=locks/airflow-3.3.txt ;;
     dev) lock=locks/airflow-3.3-dev.txt ;;
-    *) echo "scripts/install.sh: demo or dev, not '$kind'" >&2; exit 2 ;;
+    uv) lock= ;;
+    *) echo "scripts/install.sh: demo, dev or uv, not '$kind'" >&2; exit 2 ;;
 esac
 
 venv=.venv
@@ -50,12 +51,17 @@ if [ "$(cat $venv/root 2>/dev/null)" != "$PWD" ] || ! $python -c '' 2>/dev/null;
     "$base" -m venv $venv
     printf '%s\n' "$PWD" >$venv/root
 fi
-rm -f $venv/demo.stamp $venv/dev.stamp
 : >"$log"
 
 pip() { $python -m pip --disable-pip-version-check --no-input "$@"; }
 uv() { env -u VIRTUAL_ENV $venv/bin/uv --no-progress pip "$@" --python $python; }
 
+if [ "$kind" = uv ]; then
+    step "Installing uv" pip install --require-hashes -r locks/uv.txt || fail
+    exit 0
+fi
+
+rm -f $venv/demo.stamp $venv/dev.stamp
 if step "Installing uv, a faster pip" pip install --require-hashes -r locks/uv.txt; then
     step "Installing what $lock names" uv sync --require-hashes "$lock" || fail
     step "Installing this project, editable" uv install --no-deps --editable . || fail
@@ -63,6 +69,11 @@ else
     say "uv cannot be installed here; going on with pip, which takes a few minutes"
     step "Installing what $lock names" pip install --require-hashes -r "$lock" || fail
     step "Installing this project, editable" pip install --no-deps --editable . || fail
+fi
+
+if ! pip check >>"$log"; then
+    say "The lock does not give what setup.cfg asks for: run 'make lock'" >&2
+    fail
 fi
 
 # The lock for development holds everything the demo needs as well.

@@ -8,6 +8,7 @@ address that a token names, and keys come from the configured issuer's own docum
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -139,10 +140,21 @@ class ProviderDocuments:
         entries = get_json(self.metadata().jwks_uri, self._settings.http, what=what).get("keys")
         if not isinstance(entries, list):
             raise ProviderUnreachable(f"{what}: there is no list of keys")
-        keys = [key for key in map(_signing_key, entries[:100]) if key is not None]
+        issuer = self.metadata().issuer
+        fitting = (entry for entry in entries[:100] if _is_of_issuer(entry, issuer))
+        keys = [key for key in map(_signing_key, fitting) if key is not None]
         if not keys:
             raise ProviderUnreachable(f"{what}: none of them can verify a signature")
         return keys
+
+
+def _is_of_issuer(entry: Any, issuer: str) -> bool:
+    """Entra's key sets say for which tenant's tokens a key counts (facts A4, A5)."""
+    declared = entry.get("issuer") if isinstance(entry, dict) else None
+    if declared is None:
+        return True
+    pattern = re.escape(str(declared)).replace(re.escape("{tenantid}"), "[0-9a-f-]{36}")
+    return re.fullmatch(pattern, issuer) is not None
 
 
 def _signing_key(entry: Any) -> Key | None:

@@ -13,7 +13,7 @@ import hmac
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
@@ -43,6 +43,8 @@ class Expected:
     access_token: str | None = field(repr=False)
     required_claims: Mapping[str, str | None] = field(default_factory=dict)
     """The vendor's own: name and the value it must have (``None``: any non-empty string)."""
+    algorithm: str = ""
+    """The one of ``algorithms`` that the signature was verified with; set by :func:`verify`."""
 
 
 class VerifiedClaims(Mapping[str, Any]):
@@ -98,7 +100,7 @@ def verify(
         raise SignatureInvalid(f"no key of the provider verifies the signature (kid {header.get('kid')!r})")
     claims = _json_object(payload, "payload")
     for check in CHECKS:
-        check(claims, expected)
+        check(claims, replace(expected, algorithm=str(header["alg"])))
     return VerifiedClaims(claims, made_by=_VERIFIED)
 
 
@@ -254,14 +256,13 @@ def _access_token_hash(claims: dict[str, Any], expected: Expected) -> None:
     """Core 3.1.3.6: at_hash, when present, is that of the access token beside it."""
     if "at_hash" not in claims:
         return
-    digests = {_at_hash(expected.access_token, size) for size in (256, 384, 512)}
-    if not expected.access_token or claims["at_hash"] not in digests:
+    if not expected.access_token:
+        raise NotOurAttempt("there is an at_hash and no access token beside it")
+    bits = {"256": 256, "384": 384}.get(expected.algorithm[-3:], 512)  # EdDSA: Ed25519 hashes with SHA-512
+    digest = hashlib.new(f"sha{bits}", expected.access_token.encode()).digest()
+    ours = base64.urlsafe_b64encode(digest[: bits // 16]).rstrip(b"=").decode()
+    if claims["at_hash"] != ours:
         raise NotOurAttempt("at_hash does not fit the access token")
-
-
-def _at_hash(access_token: str | None, bits: int) -> str:
-    digest = hashlib.new(f"sha{bits}", (access_token or "").encode()).digest()
-    return base64.urlsafe_b64encode(digest[: bits // 16]).rstrip(b"=").decode()
 
 
 CHECKS: tuple[Callable[[dict[str, Any], Expected], None], ...] = (
