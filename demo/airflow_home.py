@@ -67,8 +67,10 @@ class AirflowHome:
 
     def environment(self) -> dict[str, str]:
         """The whole environment of every Airflow process of this home; makes what it names."""
+        # The database holds sessions, so the folder is its owner's alone.
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         dags = self.dags_folder or self.path / "dags"
-        dags.mkdir(parents=True, exist_ok=True)
+        dags.mkdir(exist_ok=True)
         settings = {
             "API__BASE_URL": self.url,
             "API__HOST": "127.0.0.1",
@@ -109,7 +111,6 @@ class AirflowHome:
                 "API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
                 "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             }
-            self.path.mkdir(parents=True, exist_ok=True)
             # Whole or not at all: an interrupted start must not leave half a file.
             partial = kept.with_suffix(".partial")
             partial.unlink(missing_ok=True)

@@ -215,7 +215,7 @@ def _stop_on_signals() -> None:
 
 @contextmanager
 def _only_one() -> Iterator[None]:
-    DATA.mkdir(exist_ok=True)
+    DATA.mkdir(mode=0o700, exist_ok=True)
     with (DATA / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

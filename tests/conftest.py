@@ -46,15 +46,11 @@ def idp(identity_provider: Handle) -> Iterator[Handle]:
 
 
 def honest(identity_provider: Handle) -> None:
-    import requests
-
-    session = requests.Session()
-    session.trust_env = False
-    assert session.post(f"{identity_provider.url}/_control/reset", timeout=10).ok
+    drive = stacks.driver(identity_provider)
+    drive.reset()
     for port in _PORTS:
         uris = [f"http://localhost:{port}/auth/oauth-authorized/{name}" for name in ("entra", "generic")]
-        body = {"redirect_uris": uris}
-        assert session.post(f"{identity_provider.url}/_control/clients", json=body, timeout=10).ok
+        drive.control("POST", "clients", {"redirect_uris": uris})
 
 
 _PORTS: list[int] = []

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
+import httpx
 import requests
 import yaml
 
@@ -25,6 +26,7 @@ from demo.airflow_home import SSO_AUTH_MANAGER, AirflowHome
 from demo.processes import Process
 from devidp.server import Handle
 from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET, TENANT_ID
+from devidp.testing import Driver
 
 STOCK_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 GROUPS = {
@@ -39,6 +41,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def driver(idp: Handle) -> Driver:
+    """The control API of the local provider."""
+    return Driver(idp.url, httpx.Client(trust_env=False))
 
 
 def entra(idp_url: str, **changes: Any) -> dict[str, Any]:

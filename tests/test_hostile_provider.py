@@ -12,24 +12,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import requests
 
 from devidp.server import Handle
 from tests import stack as stacks
 from tests.stack import Stack, Visitor, facts
-
-
-def misbehave(idp: Handle, **knobs: Any) -> None:
-    """Turn knobs of the local provider; ``id_token__alg`` is the knob ``id_token.alg``."""
-    control(idp, "knobs", "PUT", **{name.replace("__", "."): value for name, value in knobs.items()})
-
-
-def control(idp: Handle, what: str, method: str = "POST", **body: Any) -> None:
-    """Call the local provider's control API."""
-    session = requests.Session()
-    session.trust_env = False
-    answer = session.request(method, f"{idp.url}/_control/{what}", json=body, timeout=10)
-    assert answer.ok, answer.text
 
 
 def cause(stack: Stack, reference: str | None) -> str:
@@ -154,7 +140,7 @@ IDENTITY_TOKEN = [
 def test_it_is_refused_with_its_code_and_its_cause(
     airflow_two: Stack, idp: Handle, provider: str, knobs: dict[str, Any], code: str | None, says: str
 ) -> None:
-    misbehave(idp, **knobs)
+    stacks.driver(idp).knobs(**knobs)
     seen, reason, visitor = refused(airflow_two, provider)
     if code is not None:
         assert (seen, says in reason) == (code, True), (seen, reason)
@@ -191,9 +177,9 @@ def test_it_is_refused_with_its_code_and_its_cause(
 def test_what_is_lawful_gets_in(
     airflow_two: Stack, idp: Handle, provider: str, knobs: dict[str, Any]
 ) -> None:
-    misbehave(idp, **knobs)
+    stacks.driver(idp).knobs(**knobs)
     if knobs.get("groups__shape") == "string":  # what a provider sends of somebody in one group
-        control(idp, "people/ada", method="PUT", groups=["airflow_prod_admin"])
+        stacks.driver(idp).control("PUT", "people/ada", {"groups": ["airflow_prod_admin"]})
     visitor = get_in(airflow_two, provider)
     assert airflow_two.roles_of(str(visitor.who())) == {"Admin"}
     assert max(len(cookie.value or "") for cookie in visitor.cookies) < 4000
@@ -217,7 +203,7 @@ def test_what_is_lawful_gets_in(
 def test_what_only_entra_can_do_wrong(
     airflow_two: Stack, idp: Handle, knobs: dict[str, Any], code: str
 ) -> None:
-    misbehave(idp, **knobs)
+    stacks.driver(idp).knobs(**knobs)
     assert refused(airflow_two, "entra")[0] == code
 
 
@@ -237,14 +223,14 @@ def test_what_only_entra_can_do_wrong(
 def test_an_answer_to_the_browser_that_is_not_right(
     airflow_two: Stack, idp: Handle, knobs: dict[str, Any], code: str
 ) -> None:
-    misbehave(idp, **knobs)
+    stacks.driver(idp).knobs(**knobs)
     assert refused(airflow_two, "generic")[0] == code
 
 
 def test_a_provider_that_ignores_pkce_still_gets_challenge_and_verifier(
     airflow_two: Stack, idp: Handle
 ) -> None:
-    misbehave(idp, ignore_pkce=True)
+    stacks.driver(idp).knobs(ignore_pkce=True)
     page = airflow_two.visitor().go_to_provider("generic")
     query = parse_qs(urlsplit(page.url).query)
     assert query["code_challenge_method"] == ["S256"]
@@ -259,14 +245,15 @@ def test_rotated_keys_are_fetched_but_not_without_limit(
     with stacks.migrated_home(migrated_database, tmp_path / "home") as home:
         stack = Stack(home, idp=idp)
         stack.configure([stacks.generic(idp.url)])
-        control(idp, "clients", redirect_uris=[f"{home.url}/auth/oauth-authorized/generic"])
+        drive = stacks.driver(idp)
+        drive.control("POST", "clients", {"redirect_uris": [f"{home.url}/auth/oauth-authorized/generic"]})
         try:
             stack.start()
             get_in(stack, "generic")
             for same_kid in (False, True, False):
-                control(idp, "keys/rotate", publish=True, same_kid=same_kid)
+                drive.control("POST", "keys/rotate", {"publish": True, "same_kid": same_kid})
                 get_in(stack, "generic")
-            control(idp, "keys/rotate", publish=True, same_kid=False)
+            drive.control("POST", "keys/rotate", {"publish": True})
             assert refused(stack, "generic")[0] == "SSO-201"
         finally:
             stack.stop()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import datetime
+import hmac
 import json
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
-from joserfc.jwk import Key, OctKey
-from joserfc.jws import JWSRegistry
+from joserfc.jwk import Key
 
 from airflow_sso.config import ALGORITHMS, EntraOidc
 from airflow_sso.errors import BY_CODE, TokenRefused
@@ -26,6 +26,7 @@ from tests.tokens import (
     NONCE,
     NOW,
     b64url,
+    expected,
     half_hash,
     honest_claims,
     public,
@@ -35,7 +36,13 @@ from tests.tokens import (
     verify,
 )
 
-SIGNATURE, ISSUER_OR_AUDIENCE, CLOCK, NOT_OURS, MISSING = "SSO-201", "SSO-202", "SSO-203", "SSO-204", "SSO-205"
+SIGNATURE, ISSUER_OR_AUDIENCE, CLOCK, NOT_OURS, MISSING = (
+    "SSO-201",
+    "SSO-202",
+    "SSO-203",
+    "SSO-204",
+    "SSO-205",
+)
 TENANT = "aaaabbbb-0000-cccc-1111-dddd2222eeee"
 # joserfc points to the newer name of EdDSA (RFC 9864); providers still send the old one.
 old_name_of_eddsa = pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
@@ -94,15 +101,13 @@ def test_a_token_that_says_it_needs_no_signature_is_refused(alg: str) -> None:
     refused(unsigned(alg, "c2ln"), SIGNATURE, f"the algorithm {alg!r}")
 
 
-@pytest.mark.parametrize("alg", ["HS256", "HS384", "HS512"])
-def test_the_public_key_is_never_a_shared_secret(alg: str) -> None:
+@pytest.mark.parametrize("bits", [256, 384, 512])
+def test_the_public_key_is_never_a_shared_secret(bits: int) -> None:
     known = signing_key()
-    spellings = [known.as_pem(private=False), json.dumps(known.as_dict(private=False)).encode()]
-    for secret in spellings:
-        forged = unsigned(alg).rstrip(".")
-        key = OctKey.import_key(secret)
-        signature = JWSRegistry.algorithms[alg].sign(forged.encode(), key)
-        refused(f"{forged}.{b64url(signature)}", SIGNATURE, f"the algorithm {alg!r}")
+    for secret in (known.as_pem(private=False), json.dumps(known.as_dict(private=False)).encode()):
+        forged = unsigned(f"HS{bits}").rstrip(".")
+        signature = hmac.digest(secret, forged.encode(), f"sha{bits}")
+        refused(f"{forged}.{b64url(signature)}", SIGNATURE, f"the algorithm 'HS{bits}'")
 
 
 @pytest.mark.parametrize("alg", [alg for alg in ALGORITHMS if alg != "EdDSA"])
@@ -274,7 +279,7 @@ def certificate_of(key: Key) -> str:
         .not_valid_after(day + datetime.timedelta(days=365))
         .sign(key.private_key, hashes.SHA256())
     )
-    return base64.b64encode(certificate.tbs_certificate_bytes + certificate.signature).decode()
+    return base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
 
 
 def test_a_certificate_in_the_header_makes_it_long_and_is_never_used() -> None:
@@ -559,6 +564,7 @@ def test_without_clock_skew_the_edges_are_exact() -> None:
 @pytest.mark.parametrize(
     "written",
     ["true", "false", '"1800003600"', "null", "[1800003600]", "{}", '""', "1e999", "-1e999", "1" + "0" * 400],
+    ids=lambda value: value[:12],
 )
 def test_a_time_that_is_no_number_is_refused(claim: str, written: str) -> None:
     rest = json.dumps(honest_claims(**{claim: ABSENT}))
@@ -648,7 +654,7 @@ def test_a_long_subject_is_accepted_and_an_endless_one_is_not() -> None:
 
 
 def test_verified_claims_are_made_by_the_verifier_alone_and_cannot_be_changed() -> None:
-    with pytest.raises(TypeError, match="only id_token.verify"):
+    with pytest.raises(TypeError, match="only id_token"):
         VerifiedClaims(honest_claims(), made_by=object())
     claims: Any = verify(signed())
     with pytest.raises(TypeError):
@@ -662,6 +668,4 @@ def test_neither_claims_nor_tokens_show_in_a_repr() -> None:
     claims = verify(signed(honest_claims(email="ada@contoso.example")))
     assert "email" in repr(claims)
     assert "ada@contoso.example" not in repr(claims)
-    from tests.tokens import expected
-
     assert ACCESS_TOKEN not in repr(expected())

@@ -2,21 +2,320 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from urllib.parse import parse_qs, urlsplit
 
-from tests.stack import Stack
+import pytest
+import requests
+
+from devidp.server import Handle
+from tests import stack as stacks
+from tests.stack import Stack, facts
 
 
 @pytest.mark.parametrize(("person", "role"), [("ada", "Admin"), ("otto", "Op"), ("vera", "Viewer")])
-@pytest.mark.parametrize("provider", ["entra", "generic"])
+@pytest.mark.parametrize("through", ["entra", "generic"])
 def test_the_mapping_decides_what_a_person_is(
-    airflow_two: Stack, provider: str, person: str, role: str
+    airflow_two: Stack, through: str, person: str, role: str
 ) -> None:
     visitor = airflow_two.visitor()
-    page = visitor.sign_in(person, provider)
+    page = visitor.sign_in(person, through)
     assert page.ok
     assert page.url == f"{airflow_two.url}/"
     username = visitor.who()
     assert username
-    assert username.startswith(f"{person}@contoso.example")
+    assert username.startswith(person)
     assert airflow_two.roles_of(username) == {role}
+
+
+@pytest.mark.parametrize(
+    ("person", "code", "words"),
+    [
+        ("nora", "SSO-301", "none of your 1 groups opens Airflow"),
+        ("hugo", "SSO-306", "guests are not let into this Airflow"),
+        ("over", "SSO-305", "could not find out which groups you are in"),
+    ],
+)
+def test_the_refused_are_told_why_under_one_reference(
+    airflow: Stack, person: str, code: str, words: str
+) -> None:
+    visitor = airflow.visitor()
+    page = visitor.sign_in(person)
+    shown, reference = facts(page)
+    assert (page.status_code, shown) == (403, code)
+    assert words in page.text
+    assert "data-platform@contoso.example" in page.text
+    assert visitor.who() is None
+    (row,) = airflow.rows("select * from sso_decision where reference = ?", reference)
+    assert (row["event"], row["code"], row["provider"]) == ("sign_in_refused", code, "entra")
+    (logged,) = airflow.rows("select * from log where extra like ?", f"%{reference}%")
+    assert logged["event"] == "sso.sign_in_refused"
+    assert f'"reference": "{reference}"' in airflow.log
+    accounts = airflow.rows("select * from ab_user where username like ?", f"{person}%")
+    assert accounts == [], "whoever is refused at the first sign-in gets no account"
+
+
+def test_a_sign_in_is_on_record_with_its_rules(airflow: Stack) -> None:
+    airflow.visitor().sign_in("otto")
+    rows = airflow.rows("select * from sso_decision where username like 'otto%' order by id desc limit 1")
+    assert rows[0]["event"] == "sign_in"
+    assert json.loads(rows[0]["detail"]) == {"rules": ["airflow_prod_op"], "groups": 2}
+    assert rows[0]["reference"]
+
+
+def test_the_account_is_the_same_one_under_a_new_name(airflow: Stack, idp: Handle) -> None:
+    def account() -> dict[str, object]:
+        (row,) = airflow.rows(
+            """select u.id, u.username, u.email from ab_user u join sso_account a on a.user_id = u.id
+               where a.subject = (select subject from sso_account where username like 'vera%' or username like 'v.rubin%')"""
+        )
+        return row
+
+    airflow.visitor().sign_in("vera")
+    before = account()
+    new_name = {"preferred_username": "v.rubin@contoso.example", "email": "v.rubin@contoso.example"}
+    stacks.driver(idp).control("PUT", "people/vera", {"claims": new_name})
+    visitor = airflow.visitor()
+    visitor.sign_in("vera")
+    assert account() == {
+        "id": before["id"],
+        "username": "v.rubin@contoso.example",
+        "email": "v.rubin@contoso.example",
+    }
+    assert visitor.who() == "v.rubin@contoso.example"
+
+
+def test_losing_the_last_group_takes_every_role_and_refuses(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    visitor.sign_in("otto")
+    username = str(visitor.who())
+    assert airflow.roles_of(username) == {"Op"}
+    airflow.map({"version": 1, "rules": [{"group": stacks.GROUPS["airflow_prod_admin"], "roles": ["Admin"]}]})
+    page = airflow.visitor().sign_in("otto")
+    assert facts(page)[0] == "SSO-301"
+    assert airflow.roles_of(username) == set()
+
+
+def test_an_unknown_group_list_leaves_the_roles_as_they_were(airflow: Stack, idp: Handle) -> None:
+    visitor = airflow.visitor()
+    visitor.sign_in("otto")
+    stacks.driver(idp).knobs(groups__overage="claim_sources")
+    assert facts(airflow.visitor().sign_in("otto"))[0] == "SSO-305"
+    assert airflow.roles_of(str(visitor.who())) == {"Op"}
+
+
+def test_a_new_mapping_counts_at_the_next_sign_in_and_a_broken_one_never(airflow: Stack) -> None:
+    airflow.map({"version": 1, "rules": [{"group": stacks.GROUPS["airflow_prod_op"], "roles": ["Viewer"]}]})
+    visitor = airflow.visitor()
+    visitor.sign_in("otto")
+    assert airflow.roles_of(str(visitor.who())) == {"Viewer"}
+    airflow.map("version: 1\nrules: [{group: everyone, roles: [Admn]}]")
+    visitor = airflow.visitor()
+    visitor.sign_in("otto")
+    assert airflow.roles_of(str(visitor.who())) == {"Viewer"}
+    assert "there is no role 'Admn'; did you mean 'Admin'?" in airflow.log
+
+
+def test_a_role_given_by_hand_goes_at_the_next_sign_in(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    visitor.sign_in("vera")
+    username = str(visitor.who())
+    airflow.write(
+        """insert into ab_user_role (user_id, role_id)
+           select u.id, r.id from ab_user u, ab_role r where u.username = ? and r.name = 'Admin'""",
+        username,
+    )
+    assert airflow.roles_of(username) == {"Viewer", "Admin"}
+    airflow.visitor().sign_in("vera")
+    assert airflow.roles_of(username) == {"Viewer"}
+
+
+# --- the attempt ------------------------------------------------------------------------------------
+
+
+def test_an_answer_opens_nothing_in_another_browser(airflow: Stack) -> None:
+    victim, attacker = airflow.visitor(), airflow.visitor()
+    callback = attacker.press(attacker.go_to_provider(), "ada", follow=False)
+    address = callback.url
+    victim.go_to_provider()  # the victim has a binding cookie of their own
+    page = victim.get(address, timeout=30)
+    assert facts(page)[0] == "SSO-101"
+    assert victim.who() is None
+
+
+def test_the_other_browser_cannot_use_it_up_either(airflow: Stack) -> None:
+    person, stranger = airflow.visitor(), airflow.visitor()
+    page = person.go_to_provider()
+    state = parse_qs(urlsplit(page.url).query)["state"][0]
+    stranger.go_to_provider()
+    assert (
+        facts(stranger.at("/auth/oauth-authorized/entra", params={"state": state, "code": "x"}))[0]
+        == "SSO-101"
+    )
+    person.press(page, "ada")
+    assert person.who()
+
+
+def test_an_answer_works_once(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    callback = visitor.press(visitor.go_to_provider(), "ada", follow=False)
+    assert visitor.who()
+    page = visitor.get(callback.url, timeout=30)
+    assert facts(page)[0] == "SSO-101"
+    assert visitor.who(), "a replay does not end the session that is there"
+
+
+def test_an_attempt_belongs_to_its_provider(airflow_two: Stack) -> None:
+    visitor = airflow_two.visitor()
+    page = visitor.go_to_provider("generic")
+    query = parse_qs(urlsplit(page.url).query)
+    answer = {"state": query["state"][0], "code": "x"}
+    assert facts(visitor.at("/auth/oauth-authorized/entra", params=answer))[0] == "SSO-101"
+
+
+def test_an_attempt_older_than_ten_minutes_is_over(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    page = visitor.go_to_provider()
+    airflow.write("update sso_login_attempt set expires_at = '2026-01-01 00:00:00'")
+    assert facts(visitor.press(page, "ada"))[0] == "SSO-101"
+    visitor.sign_in("ada")
+    assert visitor.who()
+    assert airflow.rows("select * from sso_login_attempt where expires_at < '2026-06-01'") == []
+
+
+def test_two_tabs_do_not_disturb_each_other(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    first = visitor.go_to_provider(next_url="/dags?tab=1")
+    second = visitor.go_to_provider(next_url="/dags?tab=2")
+    assert visitor.press(first, "ada").url == f"{airflow.url}/dags?tab=1"
+    assert visitor.press(second, "ada").url == f"{airflow.url}/dags?tab=2"
+
+
+def test_cancelling_is_a_calm_refusal(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    page = visitor.press(visitor.go_to_provider(next_url="/dags"), "")
+    assert facts(page)[0] == "SSO-104"
+    assert "next=http" in page.text, "trying again leads to where the person was going"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["//evil.example", "https://evil.example/", "\\\\evil.example", "https:evil", "javascript:alert(1)"],
+)
+def test_a_sign_in_only_ever_leads_to_our_own_pages(airflow: Stack, wanted: str) -> None:
+    visitor = airflow.visitor()
+    assert visitor.sign_in("ada", next_url=wanted).url == f"{airflow.url}/"
+    # And whoever is signed in already is not sent away either.
+    answer = visitor.at("/auth/login/", params={"next": wanted}, allow_redirects=False)
+    assert answer.headers["Location"] == f"{airflow.url}/"
+
+
+def test_addresses_come_from_the_configuration_whatever_the_request_says(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    lies = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
+    answer = visitor.at("/auth/login/entra", headers=lies, allow_redirects=False)
+    query = parse_qs(urlsplit(answer.headers["Location"]).query)
+    assert query["redirect_uri"] == [f"{airflow.url}/auth/oauth-authorized/entra"]
+
+
+# --- sessions and doors -----------------------------------------------------------------------------
+
+
+def test_a_session_id_from_before_the_sign_in_is_worthless_after_it(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    visitor.at("/auth/signed-out/")
+    planted = visitor.cookies.get("session")
+    visitor.sign_in("ada")
+    assert visitor.cookies.get("session") != planted
+    thief = airflow.visitor()
+    if planted:
+        thief.cookies.set("session", planted)
+    thief.at("/auth/login/", allow_redirects=False)
+    assert thief.who() is None
+
+
+def test_signing_in_over_another_session_ends_it(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    visitor.sign_in("ada")
+    first = visitor.cookies.get("session")
+    visitor.sign_in("vera")
+    assert str(visitor.who()).startswith("vera")
+    thief = airflow.visitor()
+    thief.cookies.set("session", first or "")
+    thief.at("/auth/login/", allow_redirects=False)
+    assert thief.who() is None
+
+
+def test_signing_out_leaves_neither_of_the_two_credentials(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    visitor.sign_in("ada")
+    old = {cookie.name: cookie.value for cookie in visitor.cookies}
+    page = visitor.at("/api/v2/auth/logout")
+    assert page.url == f"{airflow.url}/auth/signed-out/"
+    assert page.ok
+    assert "_token" not in visitor.cookies
+    assert visitor.who() is None
+    thief = airflow.visitor()
+    for name in ("session", "_token"):
+        thief.cookies.set(name, old[name] or "")
+    assert thief.who() is None, "the old token"
+    thief.at("/auth/login/", allow_redirects=False)
+    assert thief.who() is None, "a new token from the old session"
+
+
+def test_with_airflows_own_manager_signing_out_is_calm_too(airflow_stock: Stack) -> None:
+    visitor = airflow_stock.visitor()
+    visitor.sign_in("ada")
+    page = visitor.at("/api/v2/auth/logout")
+    assert page.url.startswith(airflow_stock.url)
+    assert "You are signed out" in page.text
+    again = visitor.at("/auth/login/", allow_redirects=False)
+    assert "/auth/login/entra" in again.headers["Location"], "the next visit goes straight on"
+
+
+def test_our_cookies_hold_nothing_and_are_well_kept(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    answer = visitor.at("/auth/login/entra", allow_redirects=False)
+    cookie = answer.headers["Set-Cookie"]
+    for part in ("HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=600"):
+        assert part in cookie, cookie
+    visitor.sign_in("ada")
+    assert max(len(cookie.value or "") for cookie in visitor.cookies) < 4000
+
+
+def test_local_passwords_open_nothing(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    visitor.sign_in("ada")
+    (row,) = airflow.rows("select password from ab_user where username like 'ada%'")
+    assert not row["password"].startswith(("scrypt:", "pbkdf2:"))
+    for password in ("", "ada", row["password"]):
+        body = {"username": "ada@contoso.example", "password": password}
+        answer = requests.post(f"{airflow.url}/auth/token", json=body, timeout=30)
+        assert answer.status_code in (400, 401), answer.text
+
+
+def test_pages_are_never_cached_and_run_no_script(airflow: Stack) -> None:
+    page = airflow.visitor().sign_in("nora")
+    assert page.headers["Cache-Control"] == "no-store"
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script" not in policy
+    assert "<script" not in page.text
+
+
+def test_one_provider_is_gone_to_at_once_and_several_are_offered(airflow: Stack, airflow_two: Stack) -> None:
+    straight = airflow.visitor().at("/auth/login/?next=/dags", allow_redirects=False)
+    assert straight.headers["Location"].startswith(f"{airflow.url}/auth/login/entra?next=")
+    page = airflow_two.visitor().at("/auth/login/?next=/dags")
+    assert "Contoso" in page.text
+    assert "Lab accounts" in page.text
+    assert "/auth/login/generic?next=" in page.text
+    assert "Broken one" in page.text
+    assert "/auth/login/broken" not in page.text
+    assert "SSO-501" in page.text
+
+
+def test_a_shut_door_says_so_and_an_unknown_one_is_not_there(airflow_two: Stack) -> None:
+    shut = airflow_two.visitor().at("/auth/login/broken")
+    assert (shut.status_code, facts(shut)[0]) == (503, "SSO-501")
+    assert airflow_two.visitor().at("/auth/login/nowhere").status_code == 404

@@ -26,14 +26,24 @@ NONCE = "nonce-of-this-attempt"
 ACCESS_TOKEN = "access-token-beside-the-id-token"
 NOW = 1_800_000_000.0
 
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
 #: As a change: the claim or header member is left out.
-ABSENT: Any = object()
+ABSENT: Any = _Absent()
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 
-@functools.cache
 def signing_key(label: str = "provider", alg: str = "RS256", kid: str | None = "kid-1") -> Key:
     """A private key; the same arguments give the same key for the whole run."""
+    return _made_once(label, alg, kid)
+
+
+@functools.cache
+def _made_once(_label: str, alg: str, kid: str | None) -> Key:
     about = {"kid": kid} if kid else None
     if alg == "EdDSA":
         return OKPKey.generate_key("Ed25519", about)

@@ -1,0 +1,64 @@
+/* An identity provider that others wrote (npm oidc-provider, OpenID-certified), with its own pages.
+ *
+ *   node server.mjs PORT REDIRECT_URI        the client's secret is in CLIENT_SECRET
+ *
+ * Whoever types a name of PEOPLE into its sign-in page is that person; any password will do. */
+
+import { generateKeyPairSync, webcrypto } from 'node:crypto';
+
+// What the package takes for granted and Node.js 18, the one of Debian 12, does not have.
+globalThis.crypto ??= webcrypto;
+URL.parse ??= (...url) => {
+  try {
+    return new URL(...url);
+  } catch {
+    return null;
+  }
+};
+const { Provider } = await import('oidc-provider');
+
+const [port, redirectUri] = process.argv.slice(2);
+const issuer = `http://localhost:${port}`;
+
+const PEOPLE = {
+  grace: { given_name: 'Grace', family_name: 'Hopper', groups: ['everyone', 'airflow_prod_admin'] },
+  edsger: { given_name: 'Edsger', family_name: 'Dijkstra', groups: ['everyone', 'airflow_prod_viewer'] },
+  alan: { given_name: 'Alan', family_name: 'Kay', groups: ['everyone'] },
+};
+
+const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+
+const provider = new Provider(issuer, {
+  clients: [
+    {
+      client_id: 'airflow',
+      client_secret: process.env.CLIENT_SECRET,
+      redirect_uris: [redirectUri],
+    },
+  ],
+  jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256' }] },
+  pkce: { required: () => true },
+  claims: {
+    openid: ['sub'],
+    profile: ['preferred_username', 'name', 'given_name', 'family_name'],
+    email: ['email', 'email_verified'],
+    groups: ['groups'],
+  },
+  conformIdTokenClaims: false, // all claims of the granted scopes are in the ID token
+  async findAccount(ctx, login) {
+    const person = PEOPLE[login];
+    return person && {
+      accountId: login,
+      claims: () => ({
+        sub: `subject-of-${login}`,
+        preferred_username: login,
+        name: `${person.given_name} ${person.family_name}`,
+        email: `${login}@peer.example`,
+        email_verified: true,
+        ...person,
+      }),
+    };
+  },
+});
+
+provider.listen(Number(port), '127.0.0.1');

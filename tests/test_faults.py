@@ -1,0 +1,614 @@
+"""No fault of ours stops the process: on Airflow 3 the api-server also serves the workers, so whatever
+is broken, tasks go on, every door of ours is shut, and no other door opens.
+
+Each fault meets a server of one process and one of two: an exception at start-up ends the first and
+leaves the second starting its workers anew for ever.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, quote_plus, urlsplit
+
+import pytest
+import requests
+
+from demo.processes import Process, stop_all, wait_until
+from devidp import tokens
+from devidp.server import Handle
+from devidp.settings import CLIENT_ID
+from tests import stack as stacks
+from tests.stack import Stack, Visitor, facts
+
+pytestmark = pytest.mark.server
+
+ADMIN = {"username": "local.admin", "password": "a-password-that-is-right"}
+DOORS = (
+    "/auth/login/",
+    "/auth/login/?next=%2Fdags",
+    "/auth/login/entra",
+    "/auth/login/local",
+    "/auth/oauth-authorized/entra?code=c&state=s",
+)
+FAILED_TO_BUILD = "airflow_sso: every door is shut (SSO-501); tasks are not affected"
+
+#: Breaks a home whose configuration is right, and says what its people must be told.
+Fault = Callable[[Stack], str]
+
+
+def with_environment(stack: Stack, **variables: str) -> None:
+    stack.home = replace(stack.home, extra={**stack.home.extra, **variables})
+
+
+def shadowed(stack: Stack, package: str) -> str:
+    """Put a package that cannot be imported before the real one."""
+    folder = stack.home.path / "broken-libraries"
+    (folder / package).mkdir(parents=True)
+    (folder / package / "__init__.py").write_text(f"raise ImportError('{package} is of the wrong version')\n")
+    with_environment(stack, PYTHONPATH=str(folder))
+    return f"ImportError: {package} is of the wrong version"
+
+
+def line_of(path: Path, text: str) -> str:
+    """``file:line`` of a text that stands in a file once."""
+    (number,) = [number for number, line in enumerate(path.read_text().splitlines(), 1) if text in line]
+    return f"{path}:{number}"
+
+
+# The faults
+
+
+def the_configuration_is_missing(stack: Stack) -> str:
+    stack.sso_yaml.unlink()
+    return f"{stack.sso_yaml}: cannot be read: No such file or directory"
+
+
+def the_configuration_is_no_yaml(stack: Stack) -> str:
+    stack.sso_yaml.write_text("external_url: https://airflow.example.com\nproviders: [}\n")
+    return f"{stack.sso_yaml}:2: is not valid YAML"
+
+
+def a_key_is_misspelt(stack: Stack) -> str:
+    text = stack.sso_yaml.read_text().replace("support_contact:", "suport_contact:")
+    stack.sso_yaml.write_text(text)
+    return (
+        f"{line_of(stack.sso_yaml, 'suport_contact')}: suport_contact: is not a key that is known here; "
+        "did you mean 'support_contact'?"
+    )
+
+
+def a_value_is_not_allowed(stack: Stack) -> str:
+    text = stack.sso_yaml.read_text().replace(f"external_url: {stack.url}", "external_url: ftp://airflow")
+    stack.sso_yaml.write_text(text)
+    return f"{line_of(stack.sso_yaml, 'ftp:')}: external_url: it must be an absolute URL"
+
+
+def the_mapping_is_missing(stack: Stack) -> str:
+    stack.mapping_yaml.unlink()
+    return f"{stack.mapping_yaml}: cannot be read: No such file or directory"
+
+
+def the_mapping_names_a_role_that_does_not_exist(stack: Stack) -> str:
+    stack.map("version: 1\nrules:\n  - {group: g, roles: [Viewer]}\n  - {group: h, roles: [Admiral]}\n")
+    return f"{stack.mapping_yaml}:4: rules[1].roles[0]: there is no role 'Admiral'; did you mean 'Admin'?"
+
+
+def the_client_secret_is_not_set(stack: Stack) -> str:
+    with_environment(stack, TEST_CLIENT_SECRET="")
+    where = line_of(stack.sso_yaml, "secret:")
+    return (
+        f"{where}: providers[0].client_auth.secret: "
+        "the environment variable TEST_CLIENT_SECRET is not set, or is empty"
+    )
+
+
+def joserfc_cannot_be_imported(stack: Stack) -> str:
+    return shadowed(stack, "joserfc")
+
+
+def authlib_cannot_be_imported(stack: Stack) -> str:
+    return shadowed(stack, "authlib")
+
+
+def the_tables_are_missing(stack: Stack) -> str:
+    for table in ("sso_account", "sso_login_attempt", "sso_decision", "alembic_version_sso"):
+        stack.write(f"drop table {table}")
+    return "missing in the database: sso_account, sso_login_attempt, sso_decision"
+
+
+def two_places_name_different_configurations(stack: Stack) -> str:
+    file = stack.home.path / "webserver_config.py"
+    theirs = stack.home.webserver_config.read_text() if stack.home.webserver_config else ""
+    file.write_text(f'{theirs}SSO_CONFIG_FILE = "/opt/another/sso.yaml"\n')
+    stack.home = replace(stack.home, webserver_config=file)
+    return (
+        f"[sso] config_file says {stack.sso_yaml}, but SSO_CONFIG_FILE in webserver_config.py "
+        "says /opt/another/sso.yaml: keep one of them"
+    )
+
+
+def nothing_says_where_people_reach_airflow(stack: Stack) -> str:
+    text = re.sub(r"(?m)^external_url: .*\n", "", stack.sso_yaml.read_text())
+    stack.sso_yaml.write_text(text)
+    with_environment(stack, AIRFLOW__API__BASE_URL="")
+    return "external_url: is required, because Airflow's [api] base_url is not set"
+
+
+FAULTS: tuple[Fault, ...] = (
+    the_configuration_is_missing,
+    the_configuration_is_no_yaml,
+    a_key_is_misspelt,
+    a_value_is_not_allowed,
+    the_mapping_is_missing,
+    the_mapping_names_a_role_that_does_not_exist,
+    the_client_secret_is_not_set,
+    joserfc_cannot_be_imported,
+    authlib_cannot_be_imported,
+    two_places_name_different_configurations,
+    nothing_says_where_people_reach_airflow,
+    the_tables_are_missing,
+)
+
+
+# Servers that are no faults: controls, and companions of the plugin
+
+
+def only_one_of_two_providers_has_its_secret(stack: Stack) -> str:
+    assert stack.idp
+    unset = {"secret": {"env": "ANOTHER_CLIENT_SECRET"}}
+    entra = stacks.entra(stack.idp.url, client_auth=unset)
+    stack.configure([entra, stacks.generic(stack.idp.url)])
+    where = line_of(stack.sso_yaml, "ANOTHER_CLIENT_SECRET")
+    number = int(where.rpartition(":")[2]) - 1  # of the key that holds the reference
+    return (
+        f"{stack.sso_yaml}:{number}: providers[0].client_auth.secret: "
+        "the environment variable ANOTHER_CLIENT_SECRET is not set, or is empty"
+    )
+
+
+def a_stock_airflow(stack: Stack) -> str:
+    """Without our plugin: no security manager of ours, Airflow's own auth manager."""
+    stack.home = replace(stack.home, auth_manager=stacks.STOCK_AUTH_MANAGER, webserver_config=None)
+    return ""
+
+
+def an_old_style_plugin_is_installed(stack: Stack) -> str:
+    folder = stack.home.path / "plugins"
+    folder.mkdir()
+    (folder / "old_style.py").write_text(
+        "from airflow.plugins_manager import AirflowPlugin\n"
+        "from flask import Blueprint\n"
+        "hello = Blueprint('hello', __name__, url_prefix='/hello')\n"
+        "hello.add_url_rule('/', 'page', lambda: 'hello from the old style')\n"
+        "class OldStyle(AirflowPlugin):\n"
+        "    name = 'old_style'\n"
+        "    flask_blueprints = [hello]\n"
+    )
+    with_environment(stack, AIRFLOW__CORE__PLUGINS_FOLDER=str(folder))
+    return ""
+
+
+def everything_is_logged(stack: Stack) -> str:
+    assert stack.idp
+    stack.configure([stacks.entra(stack.idp.url), stacks.generic(stack.idp.url)])
+    with_environment(stack, AIRFLOW__LOGGING__LOGGING_LEVEL="DEBUG", TEST_CLIENT_SECRET=LOGGED_SECRET)
+    return ""
+
+
+LOGGED_SECRET = "the client's secret: ä+/=&% 8d1f"
+
+
+# Servers, started a little ahead of the tests that ask for them
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One api-server: what was done to its home, and with how many processes it serves."""
+
+    what: Fault
+    workers: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.what.__name__}-{self.workers}"
+
+
+@dataclass
+class Act:
+    """A scene that is being played."""
+
+    stack: Stack
+    says: str
+    server: Process
+
+    @property
+    def code(self) -> str:
+        return "SSO-502" if self.says.startswith("missing in the database") else "SSO-501"
+
+
+class Company:
+    """Plays scenes. The next one is set up while one is still being looked at: two cores, two starts."""
+
+    def __init__(self, play: Callable[[Scene], Act], programme: list[Scene]) -> None:
+        self._play = play
+        self._programme = programme
+        self._acts: dict[Scene, Act] = {}
+        self._leaving: list[Process] = []
+
+    def take(self, scene: Scene) -> Act:
+        at = self._programme.index(scene)
+        for coming in self._programme[at : at + 2]:
+            if coming not in self._acts:
+                self._acts[coming] = self._play(coming)
+        act = self._acts[scene]
+        act.server.wait_for_url(act.stack.home.health_url(), timeout=180)
+        # Health answers with the first worker; a second that dies must not go unnoticed.
+        wait_until(lambda: is_complete(act.stack, scene.workers), timeout=60, late=act.server)
+        return act
+
+    def dismiss(self, scene: Scene) -> None:
+        act = self._acts.pop(scene)
+        act.server.begin_stop()
+        self._leaving.append(act.server)
+
+    def close(self) -> None:
+        stop_all([*self._leaving, *(act.server for act in self._acts.values())])
+
+
+def is_complete(stack: Stack, workers: int) -> bool:
+    return stack.log.count("Application startup complete") >= workers
+
+
+@pytest.fixture(scope="module")
+def database_with_an_admin(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The migrated database with a local administrator, made as Airflow's manual says."""
+    path = tmp_path_factory.mktemp("local-admin") / "home"
+    stock: dict[str, Any] = {"auth_manager": stacks.STOCK_AUTH_MANAGER, "webserver_config": None}
+    with stacks.migrated_home(migrated_database, path, **stock) as home:
+        person = ["--firstname", "Local", "--lastname", "Admin", "--email", "local@example.com"]
+        secret = ["--username", ADMIN["username"], "--password", ADMIN["password"]]
+        with home.start("users-create", "users", "create", "--role", "Admin", *person, *secret) as process:
+            assert process.wait(120) == 0, process.log_tail()
+    return home.database
+
+
+@pytest.fixture(scope="module")
+def company(
+    request: pytest.FixtureRequest,
+    database_with_an_admin: Path,
+    identity_provider: Handle,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Company]:
+    def play(scene: Scene) -> Act:
+        path = tmp_path_factory.mktemp("scene") / "home"
+        with stacks.migrated_home(database_with_an_admin, path) as home:
+            stack = Stack(home, idp=identity_provider)
+            stack.configure([stacks.entra(identity_provider.url)])
+            says = scene.what(stack)
+            server = stack.home.start_api_server(workers=scene.workers)
+            stack.processes.append(server)
+            return Act(stack, says, server)
+
+    asked_for = [
+        item.callspec.params["act"]
+        for item in request.session.items
+        if item.path == request.path and hasattr(item, "callspec") and "act" in item.callspec.params
+    ]
+    actors = Company(play, list(dict.fromkeys(asked_for)))
+    try:
+        yield actors
+    finally:
+        actors.close()
+
+
+@pytest.fixture(scope="module")
+def act(request: pytest.FixtureRequest, company: Company) -> Iterator[Act]:
+    """The running server of the scene that a test is given by :func:`on`."""
+    yield company.take(request.param)
+    company.dismiss(request.param)
+
+
+def on(*scenes: Scene) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("act", scenes, indirect=True, ids=str)
+
+
+with_each_fault = on(*(Scene(fault, workers) for fault in FAULTS for workers in (1, 2)))
+
+
+def may_come_back(idp: Handle, stack: Stack) -> None:
+    """Register our redirect URIs; the provider forgets them whenever it is reset."""
+    for name in ("entra", "generic"):
+        idp.state.client.redirect_uris.add(f"{stack.url}/auth/oauth-authorized/{name}")
+
+
+def asked_anew(stack: Stack, method: str, path: str, **options: Any) -> requests.Response:
+    """A request on a connection of its own, so that each worker gets its share."""
+    with stack.visitor() as visitor:
+        return visitor.request(method, f"{stack.url}{path}", timeout=30, allow_redirects=False, **options)
+
+
+def told(stack: Stack, reference: str | None) -> Mapping[str, Any]:
+    """What the log says under a reference."""
+    (line,) = [line for line in stack.log.splitlines() if f'"reference": "{reference}"' in line]
+    found: dict[str, Any] = json.loads(line[line.index("{") : line.rindex("}") + 1])
+    return found
+
+
+# Every fault
+
+
+@with_each_fault
+def test_the_server_goes_on_serving_the_workers(act: Act) -> None:
+    for _ in range(4):
+        assert asked_anew(act.stack, "GET", "/api/v2/monitor/health").ok
+        assert asked_anew(act.stack, "GET", "/execution/health").json() == {"status": "healthy"}
+        # A route that tasks use: it asks for the task's token, so it is there and works.
+        assert asked_anew(act.stack, "GET", "/execution/variables/x").status_code in (401, 403)
+    assert act.server.exit_code is None
+    assert "died" not in act.stack.log
+
+
+@with_each_fault
+def test_every_door_is_shut_and_says_why_to_those_who_can_mend_it(act: Act) -> None:
+    for path in DOORS * 2:
+        page = asked_anew(act.stack, "GET", path)
+        code, reference = facts(page)
+        assert (page.status_code, code) == (503, act.code), path
+        assert "Sign-in is not ready" in page.text
+        assert "<form" not in page.text
+        assert "password" not in page.text.lower()
+        assert "_token" not in page.cookies
+        record = told(act.stack, reference)
+        assert record["code"] == act.code
+        assert act.says in record["reason"]
+        assert act.says not in page.text
+        assert ("airflow db migrate" in page.text) == (act.code == "SSO-502")
+
+
+@with_each_fault
+def test_the_cause_is_in_the_log_before_anybody_asks(act: Act) -> None:
+    seen_at_start = act.stack.log.partition("Application startup complete")[0]
+    if act.code == "SSO-502" or str(act.stack.mapping_yaml) in act.says:
+        # Tables and mapping are looked at when they are needed, and mend without a restart.
+        assert "SSO-501" not in seen_at_start
+        return
+    assert act.says in seen_at_start
+    assert FAILED_TO_BUILD in seen_at_start or "open: ; shut: entra" in seen_at_start
+
+
+@with_each_fault
+def test_a_local_password_opens_nothing_else(act: Act) -> None:
+    for path in ("/auth/token", "/auth/token/cli"):
+        answer = asked_anew(act.stack, "POST", path, json=ADMIN)
+        assert answer.status_code == 401, answer.text
+        assert "access_token" not in answer.text
+        assert not answer.cookies
+    fab = asked_anew(act.stack, "POST", "/auth/api/v1/security/login", json={**ADMIN, "provider": "db"})
+    assert fab.status_code in (400, 401)
+    assert "access_token" not in fab.text
+    visitor = act.stack.visitor()
+    form = visitor.post(f"{act.stack.url}/auth/login/", data=ADMIN, timeout=30)
+    assert form.status_code == 405
+    assert visitor.who() is None
+    assert not asked_anew(act.stack, "GET", "/ui/auth/me", auth=tuple(ADMIN.values())).ok
+
+
+@on(Scene(a_stock_airflow))
+def test_the_same_password_is_right_where_our_plugin_is_not_used(act: Act) -> None:
+    answer = asked_anew(act.stack, "POST", "/auth/token", json=ADMIN)
+    assert answer.status_code == 201, answer.text
+    bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    me = asked_anew(act.stack, "GET", "/ui/auth/me", headers=bearer)
+    assert me.json()["username"] == ADMIN["username"]
+    assert 'type="password"' in asked_anew(act.stack, "GET", "/auth/login/").text
+
+
+# Faults that mend, or that shut only some doors
+
+
+@on(Scene(the_tables_are_missing, 1), Scene(the_tables_are_missing, 2))
+def test_once_the_tables_are_made_sign_in_works_without_a_restart(act: Act, idp: Handle) -> None:
+    may_come_back(idp, act.stack)
+    visitor = act.stack.visitor()
+    assert facts(visitor.at("/auth/login/"))[0] == "SSO-502"
+    act.stack.home.migrate()
+    visitor.sign_in("ada")
+    assert visitor.who() == "ada@contoso.example"
+    assert act.server.exit_code is None
+
+
+@on(
+    Scene(the_mapping_is_missing, 1),
+    Scene(the_mapping_names_a_role_that_does_not_exist, 2),
+)
+def test_once_the_mapping_is_mended_sign_in_works_without_a_restart(act: Act, idp: Handle) -> None:
+    may_come_back(idp, act.stack)
+    visitor = act.stack.visitor()
+    assert facts(visitor.at("/auth/login/"))[0] == "SSO-501"
+    act.stack.map(stacks.default_mapping())
+    visitor.sign_in("ada")
+    assert visitor.who() == "ada@contoso.example"
+
+
+@on(Scene(only_one_of_two_providers_has_its_secret, 2))
+def test_a_provider_without_its_secret_shuts_only_its_own_door(act: Act, idp: Handle) -> None:
+    may_come_back(idp, act.stack)
+    for path in ("/auth/login/entra", "/auth/oauth-authorized/entra?code=c&state=s"):
+        page = asked_anew(act.stack, "GET", path)
+        code, reference = facts(page)
+        assert (page.status_code, code) == (503, "SSO-501")
+        assert act.says in told(act.stack, reference)["reason"]
+    choice = asked_anew(act.stack, "GET", "/auth/login/")
+    assert choice.status_code == 200
+    assert "/auth/login/generic" in choice.text
+    assert "/auth/login/entra" not in choice.text
+    assert asked_anew(act.stack, "POST", "/auth/token", json=ADMIN).status_code == 401
+    visitor = act.stack.visitor()
+    visitor.sign_in("ada", "generic")
+    assert visitor.who() == "ada"
+
+
+# Companions
+
+
+@on(Scene(an_old_style_plugin_is_installed))
+def test_an_old_style_plugin_gets_no_second_way_in(act: Act, idp: Handle) -> None:
+    may_come_back(idp, act.stack)
+    for path in (*DOORS, "/auth/logout/", "/auth/signed-out/", "/auth/sso/static/airflow_sso.css"):
+        assert asked_anew(act.stack, "GET", path).status_code != 404, path
+        there = asked_anew(act.stack, "GET", path.replace("/auth/", "/pluginsv2/"))
+        assert there.status_code == 404, path
+    for path in ("/pluginsv2/login/", "/pluginsv2/api/v1/security/login"):
+        answer = asked_anew(act.stack, "POST", path, json={**ADMIN, "provider": "db"})
+        assert answer.status_code in (400, 401, 404, 405), answer.text
+        assert "access_token" not in answer.text
+    visitor = act.stack.visitor()
+    visitor.sign_in("ada")
+    assert visitor.who() == "ada@contoso.example"
+
+
+@on(Scene(an_old_style_plugin_is_installed))
+def test_an_old_style_plugin_keeps_its_pages_and_people_their_sessions(act: Act, idp: Handle) -> None:
+    may_come_back(idp, act.stack)
+    visitor = act.stack.visitor()
+    visitor.sign_in("ada")
+    assert visitor.at("/pluginsv2/hello/").text == "hello from the old style"
+    assert visitor.who() == "ada@contoso.example"
+    # The plugin's application has no sign-in page of its own to send people to, and says so plainly.
+    assert asked_anew(act.stack, "GET", "/pluginsv2/users/list/").status_code < 500
+
+
+@on(Scene(an_old_style_plugin_is_installed))
+def test_sessions_outlive_a_configuration_that_breaks(act: Act, idp: Handle) -> None:
+    """The last test of its scene: it stops the server and starts it with a broken file."""
+    stack = act.stack
+    may_come_back(idp, stack)
+    visitor, stranger = stack.visitor(), stack.visitor()
+    visitor.sign_in("ada")
+    assert visitor.who() == "ada@contoso.example"
+    stack.stop()
+    the_configuration_is_no_yaml(stack)
+    stack.start()
+    assert facts(stranger.at("/auth/login/"))[0] == "SSO-501"
+    assert visitor.who() == "ada@contoso.example"
+    assert visitor.at("/api/v2/dags").status_code == 200
+    # The UI comes here for a fresh token when its own has run out.
+    del visitor.cookies["_token"]
+    assert visitor.who() is None
+    assert visitor.at("/auth/login/", allow_redirects=False).status_code == 302
+    assert visitor.who() == "ada@contoso.example"
+
+
+# What the log must not hold
+
+
+def parameters(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+def remembered(stack: Stack) -> dict[str, str]:
+    """What the server keeps for the newest attempt."""
+    (row,) = stack.rows("select nonce, code_verifier from sso_login_attempt order by id desc limit 1")
+    return row
+
+
+def secrets_of_a_sign_in(visitor: Visitor, person: str, provider: str) -> dict[str, str]:
+    """Everything secret that passes between browser, server and provider while somebody signs in."""
+    page = visitor.go_to_provider(provider)
+    sent = parameters(page.url)
+    kept = remembered(visitor.stack)
+    assert sent["nonce"] == kept["nonce"]
+    end = visitor.press(page, person)
+    (callback,) = [one.url for one in (*end.history, end) if "/oauth-authorized/" in one.url]
+    received = parameters(callback)
+    assert received["state"] == sent["state"]
+    ours = ("session", "airflow_sso_attempt", "_token")
+    cookies = {name: value for name, value in visitor.cookies.items() if name in ours and value}
+    return {
+        "code": received["code"],
+        "state": sent["state"],
+        "nonce": sent["nonce"],
+        "code_verifier": kept["code_verifier"],
+        **{f"cookie {name}": value for name, value in cookies.items()},
+    }
+
+
+def spellings(value: str) -> set[str]:
+    """A value as it is, and as URLs, JSON and ``repr`` would show it."""
+    return {value, quote(value), quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1]}
+
+
+@pytest.fixture(scope="module")
+def secrets_and_log(act: Act, identity_provider: Handle) -> tuple[dict[str, str], str]:
+    """One sign-in and one refusal at each provider: every secret by name, and all that was logged."""
+    made: list[str] = []
+    honest = tokens.id_token
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        made.append(honest(*arguments, **options))
+        return made[-1]
+
+    identity_provider.state.reset()
+    identity_provider.state.client.secret = LOGGED_SECRET
+    may_come_back(identity_provider, act.stack)
+    found: dict[str, str] = {"client secret": LOGGED_SECRET}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "id_token", noting)
+        for provider in ("entra", "generic"):
+            for person in ("ada", "nora"):
+                visitor = act.stack.visitor()
+                secrets = secrets_of_a_sign_in(visitor, person, provider)
+                assert (visitor.who() is not None) == (person == "ada")
+                found |= {f"{name} of {person} at {provider}": value for name, value in secrets.items()}
+    basic = f"{CLIENT_ID}:{quote_plus(LOGGED_SECRET)}".encode()
+    found["client secret as Basic"] = base64.b64encode(basic).decode()
+    found |= {f"id_token {number}": one for number, one in enumerate(made)}
+    issued = list(identity_provider.state._access_tokens)
+    found |= {f"access_token {number}": one for number, one in enumerate(issued)}
+    assert len(made) == len(issued) == 4
+    identity_provider.state.reset()
+    return found, act.stack.log
+
+
+@on(Scene(everything_is_logged))
+def test_the_log_of_a_sign_in_is_whole_and_its_detail_is_on(
+    act: Act, secrets_and_log: tuple[dict[str, str], str]
+) -> None:
+    """The control of the next tests: the log they search is the one that such values would be in."""
+    _, log = secrets_and_log
+    assert re.search(r"\[debug +\]", log)
+    assert log.count('"event": "sign_in"') == 2
+    assert log.count('"code": "SSO-301"') == 2
+    assert "path=/auth/oauth-authorized/entra" in log
+
+
+@on(Scene(everything_is_logged))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "client secret",
+        "code_verifier",
+        "nonce",
+        "id_token",
+        "access_token",
+        "cookie session",
+        "cookie airflow_sso_attempt",
+        "cookie _token",
+        "state",
+        "code",
+    ],
+)
+def test_no_secret_of_a_sign_in_is_in_the_log(
+    act: Act, kind: str, secrets_and_log: tuple[dict[str, str], str]
+) -> None:
+    found, log = secrets_and_log
+    values = {name: value for name, value in found.items() if name == kind or name.startswith(f"{kind} ")}
+    assert values
+    assert all(len(value) > 20 for value in values.values()), values
+    leaked = [name for name, value in values.items() if any(one in log for one in spellings(value))]
+    assert not leaked
