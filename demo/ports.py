@@ -34,8 +34,9 @@ def _from_environment(variable: str, default: int) -> int:
 
 def _must_be_free(variable: str, port: int) -> None:
     """Also on IPv6: browsers may take `localhost` for ::1, and would then meet somebody else."""
+    other = port + 10 if port < 65000 else port - 10
     taken = CannotStart(
-        f"port {port} is in use. Stop what uses it, or choose another: make demo {variable}={port + 10 if port < 65000 else port - 10}"
+        f"port {port} is in use. Stop what uses it, or choose another: make demo {variable}={other}"
     )
     for address in ("127.0.0.1", "::1"):
         try:

@@ -12,4 +12,4 @@ if ! command -v npm >/dev/null; then
     exit 0
 fi
 echo "Installing the packages of $1"
-npm ci --no-audit --no-fund
+npm ci --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -18,37 +18,43 @@ has_node() {
         node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)' 2>/dev/null
 }
 
-missing() {
-    has_browser || echo chromium
-    has_node || echo nodejs npm
+can_install() {
+    [ -f /etc/debian_version ] && command -v apt-get >/dev/null || return 1
+    [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null
 }
 
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+updated=
 apt_install() {
-    local sudo=()
-    if [ "$(id -u)" -ne 0 ]; then
-        sudo=(sudo -n)
-    fi
     echo "Installing for the tests: $*"
-    ${sudo[@]+"${sudo[@]}"} apt-get update -q
-    ${sudo[@]+"${sudo[@]}"} env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -qy --no-install-recommends "$@"
+    if [ -z "$updated" ]; then
+        as_root apt-get update -q || true
+        updated=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" ||
+        echo "apt-get could not install: $*" >&2
 }
 
-wanted=$(missing)
-[ -n "$wanted" ] || exit 0
-
-if [ -f /etc/debian_version ] && command -v apt-get >/dev/null; then
-    if [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; then
-        # shellcheck disable=SC2086  # a list of package names
-        apt_install $wanted || echo "apt-get could not install: $wanted" >&2
-    fi
+# One by one: what cannot be had must not keep the other away.
+if can_install; then
+    has_browser || apt_install chromium
+    has_node || apt_install nodejs npm
 fi
 
-wanted=$(missing | tr '\n' ' ')
-[ -n "$wanted" ] || exit 0
+missing=()
+has_browser || missing+=("chromium")
+has_node || missing+=("Node.js 18 or newer with npm")
+if [ ${#missing[@]} -eq 0 ]; then
+    exit 0
+fi
 
+list=$(printf ', %s' "${missing[@]}")
+echo "Missing: ${list:2}." >&2
 if [ -n "${CI:-}" ]; then
-    echo "Missing, and CI runs every test: $wanted" >&2
+    echo "In CI every test must run." >&2
     exit 1
 fi
-echo "Missing: $wanted- the tests that need them are skipped. Node.js must be 18 or newer."
+echo "The tests that need it are skipped." >&2

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_sso.config import EntraOidc, GenericOidc
+from airflow_sso.provider_settings import EntraOidc, GenericOidc
 from airflow_sso.errors import ClaimMissing, GuestRefused
 from airflow_sso.identity import Identity
 from airflow_sso.login.claims import to_identity

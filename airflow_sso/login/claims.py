@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from airflow_sso.config import OidcProvider
 from airflow_sso.errors import ClaimMissing, GuestRefused
 from airflow_sso.identity import Identity
 from airflow_sso.login.id_token import VerifiedClaims
 from airflow_sso.login.vendors import claim_paths, vendor_of
+from airflow_sso.provider_settings import OidcProvider
 
 _MAX_SUBJECT = 1000
 _MAX_NAME = 500

@@ -18,10 +18,10 @@ from typing import Any
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
-from airflow_sso.config import OidcProvider, check_url
 from airflow_sso.errors import ProviderUnreachable, WrongIssuer
 from airflow_sso.login.http import get_json
 from airflow_sso.login.vendors import vendor_of
+from airflow_sso.provider_settings import OidcProvider, check_url
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from airflow_sso.config import HttpSettings
 from airflow_sso.errors import ProviderUnreachable
+from airflow_sso.provider_settings import HttpSettings
 
 MAX_BYTES = 1_000_000  # Entra's key set is about 20 kB; a token answer with 200 groups about 15 kB
 

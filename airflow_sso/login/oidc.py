@@ -14,7 +14,6 @@ import requests
 from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 
-from airflow_sso.config import OidcProvider
 from airflow_sso.errors import (
     ClaimMissing,
     CodeExchangeRefused,
@@ -30,6 +29,7 @@ from airflow_sso.login.claims import to_identity
 from airflow_sso.login.discovery import Metadata, ProviderDocuments
 from airflow_sso.login.http import bound, json_object
 from airflow_sso.login.vendors import vendor_of
+from airflow_sso.provider_settings import OidcProvider
 from airflow_sso.secret import SecretUnavailable
 
 _MAX_ERROR = 120  # of a provider's error text; it may hold names (fact A18), so it is never logged whole

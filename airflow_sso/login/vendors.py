@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from airflow_sso.config import ALGORITHMS, ClaimPaths, EntraOidc, OidcProvider
+from airflow_sso.provider_settings import ALGORITHMS, ClaimPaths, EntraOidc, OidcProvider
 
 #: Sign-in hosts of Microsoft's clouds (fact A9).
 _ENTRA_HOSTS = {

@@ -1,0 +1,219 @@
+"""A real Chromium for the journeys, and what one person does with it.
+
+A test module takes the fixtures by name: ``chromium, open_window = browser.chromium, browser.open_window``.
+What must stay true: a window watches itself all the time, and a journey fails when any request left for
+a host other than Airflow and the provider, or when a page of ours complained on the console.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Response,
+    expect,
+    sync_playwright,
+)
+
+from tests.stack import Stack
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SCREENSHOTS = REPOSITORY / "test-artifacts" / "screenshots"
+PEER = REPOSITORY / "tests" / "peers" / "oidc-provider"
+
+#: What every page of ours, and everything on it, is reached under.
+OUR_PAGES = tuple(f"/auth/{name}" for name in ("login", "oauth-authorized", "logout", "signed-out"))
+OUR_ASSETS = ("/auth/sso/static/", "/auth/static/pin_32.png")
+
+WIDE = {"width": 1280, "height": 800}
+NARROW = {"width": 320, "height": 800}
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+#: Two cores that also run three Airflows can keep a page waiting.
+_PATIENCE = 30_000.0
+
+expect.set_options(timeout=_PATIENCE)
+
+
+def missing(what: str) -> NoReturn:
+    """Skip for want of a tool; in CI, where a skipped test would hide a fault, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}, and CI runs every test", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One headless browser a module: while it runs, no other test may start an event loop."""
+    executable = next(filter(None, map(shutil.which, _NAMES)), None)
+    if executable is None:
+        missing("there is no Chromium here")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_window(chromium: Browser) -> Iterator[Callable[..., Window]]:
+    """Opens windows of different people; afterwards, none of them may have anything to complain of."""
+    opened: list[Window] = []
+
+    def open_one(stack: Stack, **options: Any) -> Window:
+        opened.append(Window(chromium, stack, **options))
+        return opened[-1]
+
+    yield open_one
+    complaints = [complaint for window in opened for complaint in window.close()]
+    assert complaints == []
+
+
+class Window:
+    """One person's browser: cookies of its own, and a tab, ``page``.
+
+    :param provider_url: where the provider is; default: the local one.
+    :param options: of Playwright's ``new_context``.
+    """
+
+    def __init__(
+        self, chromium: Browser, stack: Stack, *, provider_url: str | None = None, **options: Any
+    ) -> None:
+        self.stack = stack
+        self.provider_url = provider_url or (stack.idp.url if stack.idp else "")
+        self.complaints: list[str] = []
+        self.requests: list[Request] = []
+        self.context = chromium.new_context(
+            **{"locale": "en-US", "timezone_id": "UTC", "viewport": WIDE, **options}
+        )
+        self.context.set_default_timeout(_PATIENCE)
+        self.context.on("request", self._saw_request)
+        self.context.on("response", self._saw_response)
+        self.context.on("console", self._heard)
+        self.context.on("weberror", lambda fault: self.complaints.append(f"script fault: {fault.error}"))
+        self.page = self.context.new_page()
+
+    # What a person does
+
+    def at(self, path: str, *, page: Page | None = None) -> Response:
+        """Type an address of Airflow's; the answer to what it led to."""
+        answer = (page or self.page).goto(f"{self.stack.url}{path}")
+        assert answer is not None
+        return answer
+
+    def person(self, name: str, *, page: Page | None = None) -> Locator:
+        """The button of a person on the local provider's page; an empty name is *Cancel*."""
+        return (page or self.page).locator(f'button[name="person"][value="{name}"]')
+
+    def arrives(self, path: str, *, page: Page | None = None) -> None:
+        """Wait until the address is exactly this one of Airflow's."""
+        (page or self.page).wait_for_url(f"{self.stack.url}{path}")
+
+    def arrives_at_provider(self, *, page: Page | None = None) -> str:
+        """Wait for the provider's page; its address."""
+        (page or self.page).wait_for_url(lambda url: url.startswith(f"{self.provider_url}/"))
+        return (page or self.page).url
+
+    def sign_in(self, person: str, *, provider: str = "entra", path: str = "/") -> None:
+        """The whole way, to the page where the person was going."""
+        self.at(f"/auth/login/{provider}?next={path}")
+        self.person(person).click()
+        self.arrives(path)
+
+    def open_user_menu(self) -> Locator:
+        """Airflow's own menu of the person."""
+        self.page.get_by_role("button", name="User", exact=True).click()
+        menu = self.page.get_by_role("menu", name="User")
+        expect(menu).to_be_visible()
+        return menu
+
+    def sign_out(self) -> None:
+        """Through Airflow's own menu, up to the press that does it."""
+        self.open_user_menu().get_by_role("menuitem", name="Logout").click()
+        self.page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+
+    # What they see
+
+    def fact(self, name: str, *, page: Page | None = None) -> str:
+        """What the page shows under ``Code`` or ``Reference``."""
+        return (page or self.page).locator(f'dt:text-is("{name}") + dd').inner_text()
+
+    def shows(self, code: str, headline: str, *, page: Page | None = None) -> None:
+        """The page is the one of this refusal, and holds no trace of its making."""
+        page = page or self.page
+        expect(page.get_by_role("heading", level=1)).to_have_text(headline)
+        assert self.fact("Code", page=page) == code
+        assert "Traceback" not in page.content()
+
+    def link(self, name: str, *, page: Page | None = None) -> Locator:
+        return (page or self.page).get_by_role("link", name=name, exact=True)
+
+    def keep(self, name: str, *, page: Page | None = None) -> None:
+        """Keep a picture, for people to look at."""
+        path = SCREENSHOTS / f"{name}.png"
+        (page or self.page).screenshot(path=path, animations="disabled", full_page=True)
+
+    # What the API says to this browser's cookies
+
+    def get(self, path: str) -> int:
+        return int(self.context.request.get(f"{self.stack.url}{path}").status)
+
+    def post(self, path: str, body: dict[str, Any]) -> int:
+        return int(self.context.request.post(f"{self.stack.url}{path}", data=body).status)
+
+    def who(self) -> str | None:
+        """Who Airflow's API thinks this is."""
+        answer = self.context.request.get(f"{self.stack.url}/ui/auth/me")
+        return str(answer.json()["username"]) if answer.ok else None
+
+    def cookie(self, name: str) -> str | None:
+        found = [one.get("value") for one in self.context.cookies() if one.get("name") == name]
+        return found[0] if found else None
+
+    # What must not happen
+
+    def close(self) -> list[str]:
+        """End it; what went wrong while it was open."""
+        self.context.cookies()  # everything that was said before the answer has been heard by then
+        complaints = list(self.complaints)
+        self.context.close()
+        return complaints
+
+    def _saw_request(self, request: Request) -> None:
+        self.requests.append(request)
+        url = urlsplit(request.url.removeprefix("blob:"))
+        ours = {urlsplit(self.stack.url).netloc, urlsplit(self.provider_url).netloc}
+        if url.scheme != "data" and url.netloc not in ours:
+            self.complaints.append(f"a request left for {request.url}")
+
+    def _saw_response(self, response: Response) -> None:
+        if response.status == 500:
+            self.complaints.append(f"500 from {response.url}")
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        """Our pages say nothing at all; that a page is itself a 403 or a 503 is Chromium's own remark."""
+        url = message.location.get("url", "")
+        path = url.removeprefix(self.stack.url)
+        a_refusal = message.text.startswith("Failed to load resource") and path.startswith(OUR_PAGES)
+        ours = url.startswith(self.stack.url) and path.startswith((*OUR_PAGES, *OUR_ASSETS))
+        if (ours and not a_refusal) or "Content Security Policy" in message.text:
+            self.complaints.append(f"{message.type} on the console of {url}: {message.text}")
