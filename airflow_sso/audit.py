@@ -69,6 +69,11 @@ def account_created(connection: Connection, subject: Subject, reference: str, *,
     _record(connection, "account_created", subject, reference, reason=reason)
 
 
+def account_adopted(connection: Connection, subject: Subject, reference: str, *, reason: str) -> None:
+    """An account that was there already became this person's."""
+    _record(connection, "account_adopted", subject, reference, reason=reason)
+
+
 def account_changed(
     connection: Connection, subject: Subject, reference: str, fields: Collection[str]
 ) -> None:

@@ -7,7 +7,7 @@ weakens a check is spelled ``insecure_*``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from airflow_sso import yaml_document
-from airflow_sso.provider_settings import PROVIDER_MODELS, OidcProvider, Strict, check_url
+from airflow_sso.provider_settings import PROVIDER_MODELS, ClientAuth, OidcProvider, Strict, check_url
 from airflow_sso.secret import SecretUnavailable
 from airflow_sso.yaml_document import Document, Fault, Place
 
@@ -141,15 +141,26 @@ def _provider(document: Document, entry: Any, place: Place) -> OidcProvider | No
     provider: OidcProvider | None = yaml_document.validate(document, model, entry, place)
     if provider is None:
         return None
-    try:
-        provider.client_auth.secret.reveal()
-    except SecretUnavailable as cause:
-        document.add((*place, "client_auth", "secret"), str(cause))
+    for fault in _unreadable(provider.client_auth):
+        document.add((*place, "client_auth"), fault)
+        provider = None
+    if provider is None:
         return None
     if provider.http.ca_bundle and not provider.http.ca_bundle.is_file():
         document.add((*place, "http", "ca_bundle"), f"there is no file {provider.http.ca_bundle}")
         return None
     return provider
+
+
+def _unreadable(client_auth: ClientAuth) -> Iterator[str]:
+    """What of the client's credentials cannot be read now."""
+    for reference in client_auth.references:
+        try:
+            reference.reveal()
+        except SecretUnavailable as cause:
+            yield str(cause)
+    if client_auth.federated_token_file and not client_auth.federated_token_file.is_file():
+        yield f"there is no file {client_auth.federated_token_file}"
 
 
 def _insecure_keys(value: Any, place: Place) -> list[str]:

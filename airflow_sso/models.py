@@ -47,6 +47,20 @@ accounts = Table(
     Column("provider", String(32), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_sign_in_at", UtcDateTime, nullable=True),
+    # JSON: the roles that the mapping gave last, to be told from roles given by hand.
+    Column("given_roles", Text, nullable=False),
+    # JSON: what the mapping read about the person, each fact with its time and source.
+    Column("facts", Text, nullable=False),
+)
+
+#: Every username that a linked account has ever shown; none is given to another person later, so
+#: that an old audit row never names the wrong one. ``name_key`` is the lower-cased name's SHA-256.
+usernames = Table(
+    "sso_username",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name_key", String(64), nullable=False, unique=True),
+    Column("identity_key", String(64), nullable=False, index=True),
 )
 
 #: A sign-in that has been started and not finished. ``state_hash`` and ``browser_hash`` are SHA-256,
@@ -87,6 +101,11 @@ decisions = Table(
 def identity_key(authority: str, subject: str) -> str:
     """The fixed-length key of an account: one (authority, subject), one key."""
     return hashlib.sha256(f"{authority}\n{subject}".encode()).hexdigest()
+
+
+def name_key(username: str) -> str:
+    """The fixed-length key of a username, without regard to case."""
+    return hashlib.sha256(username.casefold().encode()).hexdigest()
 
 
 def now() -> datetime:

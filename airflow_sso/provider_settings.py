@@ -86,13 +86,41 @@ class HttpSettings(Strict):
     """How long one answer may take as a whole."""
 
 
-class ClientAuth(Strict):
-    """How we prove to the provider that we are the registered client."""
+class KeyPair(Strict):
+    """A certificate and its private key, both PEM and both by reference."""
 
-    secret: Secret
+    certificate: Secret
+    private_key: Secret
+
+
+class ClientAuth(Strict):
+    """How we prove to the provider that we are the registered client: exactly one way."""
+
+    secret: Secret | None = None
     """Where the client secret lies."""
     method: Literal["basic", "post"] | None = None
-    """How it is sent; default: ``post`` with Entra, ``basic`` elsewhere (RFC 6749, section 2.3.1)."""
+    """How a secret is sent; default: ``post`` with Entra, ``basic`` elsewhere (RFC 6749, section 2.3.1)."""
+    certificate: KeyPair | None = None
+    """Signs a client assertion (``private_key_jwt``, RFC 7523)."""
+    federated_token_file: Path | None = None
+    """A file with a token to present as the assertion; read at each use: it rotates (fact A25)."""
+    managed_identity: Guid | None = None
+    """Client id of a user-assigned managed identity, for Entra's federated credentials (fact A27)."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ClientAuth:
+        ways = ("secret", "certificate", "federated_token_file", "managed_identity")
+        if sum(getattr(self, way) is not None for way in ways) != 1:
+            raise ValueError(f"must have exactly one of {', '.join(ways)}")
+        if self.method and self.secret is None:
+            raise ValueError("method goes with secret")
+        return self
+
+    @property
+    def references(self) -> tuple[Secret, ...]:
+        """Every secret that is named here."""
+        pair = (self.certificate.certificate, self.certificate.private_key) if self.certificate else ()
+        return (self.secret, *pair) if self.secret else pair
 
 
 class ClaimPaths(Strict):
@@ -127,6 +155,8 @@ class OidcProvider(Strict):
     http: HttpSettings = HttpSettings()
     guests: Literal["deny", "map"] = "deny"
     """Whether guests of another tenant are mapped like members."""
+    group_dn: Literal["whole", "cn"] = "whole"
+    """Whether a group that arrives as a distinguished name keeps it, or is known by its CN alone."""
     insecure_http: bool = False
     """Allow plain http to a host that is not this machine."""
 
@@ -154,6 +184,8 @@ class EntraOidc(OidcProvider):
     vendor: Literal["entra"]
     tenant_id: Guid
     cloud: Literal["public", "usgov", "usgov_dod", "china"] = "public"
+    adopt_stock_azure: bool = False
+    """Take over accounts that Flask-AppBuilder's own Azure sign-in made (their username is the ``oid``)."""
     insecure_authority_host: str | None = None
     """Scheme and host to use in place of the cloud's sign-in host. For a stand-in on this machine."""
 
@@ -162,6 +194,22 @@ class EntraOidc(OidcProvider):
         if self.insecure_authority_host:
             host = self.insecure_authority_host
             check_url(host, what="insecure_authority_host", insecure_http=self.insecure_http)
+        return self
+
+
+class PingOneOidc(OidcProvider):
+    """PingOne: one entry an environment."""
+
+    vendor: Literal["pingone"]
+    environment_id: Guid
+    region: Literal["com", "eu", "ca", "asia", "com.au", "sg"] = "com"
+    issuer: Annotated[str, Field(min_length=1)] | None = None
+    """Only for a custom domain: ``https://<host>/as`` (fact D1)."""
+
+    @model_validator(mode="after")
+    def _issuer_is_safe(self) -> PingOneOidc:
+        if self.issuer:
+            check_url(self.issuer, what="issuer", insecure_http=self.insecure_http)
         return self
 
 
@@ -179,7 +227,27 @@ class GenericOidc(OidcProvider):
         return self
 
 
+class PingFederateOidc(GenericOidc):
+    """PingFederate. Its ``sub`` is a login name by default, which may be given to another person."""
+
+    vendor: Literal["pingfederate"]  # type: ignore[assignment]
+    insecure_subject_may_be_reused: bool = False
+    """Accept that an account follows a login name, also to the next person who gets it."""
+
+    @model_validator(mode="after")
+    def _subject_is_immutable(self) -> PingFederateOidc:
+        named = self.claims.subject or ()
+        if not self.insecure_subject_may_be_reused and (not named or "sub" in named):
+            raise ValueError(
+                "sub is a login name with PingFederate and can be given to another person: name an immutable "
+                "claim, claims: {subject: entryUUID}, or write insecure_subject_may_be_reused: true"
+            )
+        return self
+
+
 PROVIDER_MODELS: dict[tuple[str, str], type[OidcProvider]] = {
     ("entra", "oidc"): EntraOidc,
+    ("pingone", "oidc"): PingOneOidc,
+    ("pingfederate", "oidc"): PingFederateOidc,
     ("generic", "oidc"): GenericOidc,
 }

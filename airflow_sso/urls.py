@@ -35,9 +35,20 @@ class Urls:
     def login(self, next_url: str | None = None) -> str:
         return self._at("/login/", next=next_url)
 
-    def start(self, provider: str, next_url: str | None = None, *, switch: bool = False) -> str:
-        """Where a sign-in through ``provider`` starts; ``switch`` asks for another account."""
-        return self._at(f"/login/{quote(provider)}", next=next_url, switch="1" if switch else None)
+    def start(
+        self, provider: str, next_url: str | None = None, *, switch: bool = False, moved: bool = False
+    ) -> str:
+        """Where a sign-in through ``provider`` starts.
+
+        :param switch: ask the provider for another account.
+        :param moved: the browser was sent here from another host name, and is not sent again.
+        """
+        flags = {"switch": "1" if switch else None, "moved": "1" if moved else None}
+        return self._at(f"/login/{quote(provider)}", next=next_url, **flags)
+
+    def is_here(self, host: str) -> bool:
+        """Whether a request's Host is that of ``external_url``."""
+        return host.lower() == urlsplit(self.external_url).netloc.lower()
 
     def callback(self, provider: str) -> str:
         """The redirect URI that is registered with an OIDC provider."""

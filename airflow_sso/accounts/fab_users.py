@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from airflow_sso import database
@@ -29,8 +29,17 @@ def _tables() -> Mapping[str, Table]:
 
 def by_id(connection: Connection, user_id: int) -> UserRow | None:
     """The user row under an id."""
-    users = _tables()["ab_user"]
-    row = connection.execute(select(users).where(users.c.id == user_id)).first()
+    return _one(connection, _tables()["ab_user"].c.id == user_id)
+
+
+def by_username(connection: Connection, username: str) -> UserRow | None:
+    """The user row of exactly this username."""
+    row = _one(connection, _tables()["ab_user"].c.username == username)
+    return row if row and row.username == username else None
+
+
+def _one(connection: Connection, condition: ColumnElement[bool]) -> UserRow | None:
+    row = connection.execute(select(_tables()["ab_user"]).where(condition)).first()
     if row is None:
         return None
     return UserRow(

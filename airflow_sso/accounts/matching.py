@@ -17,6 +17,7 @@ class Link:
 
     user_id: int
     user_created_on: datetime | None
+    given_roles: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,27 +35,36 @@ class UserRow:
 
 @dataclass(frozen=True, slots=True)
 class AccountDecision:
-    """``existing``: sign in as ``user_id``. ``create``: make an account (and ``relink`` when a link
-    led to a row that is gone). ``refuse``: with the code of the catalogue."""
+    """``existing``: sign in as ``user_id``. ``adopt``: the same, and link it first. ``create``: make
+    an account. ``refuse``: with the code of the catalogue."""
 
-    kind: Literal["existing", "create", "refuse"]
+    kind: Literal["existing", "adopt", "create", "refuse"]
     reason: str
     user_id: int | None = None
     refused_because: str | None = None
 
 
-def decide(link: Link | None, user: UserRow | None) -> AccountDecision:
+def decide(link: Link | None, user: UserRow | None, adoptable: UserRow | None = None) -> AccountDecision:
     """:param link: the remembered link of the identity, if there is one.
     :param user: the user row under the link's id, if there is one.
+    :param adoptable: an unlinked row that may become this person's, if the link leads nowhere.
     """
-    if link is None:
-        return AccountDecision("create", "the first sign-in of this person")
-    if user is None:
-        return AccountDecision("create", "the linked account was deleted")
-    if link.user_created_on != user.created_on:
-        return AccountDecision("create", "the linked account was deleted and its number used again")
-    if not user.active:
+    follows = link is not None and user is not None and link.user_created_on == user.created_on
+    found, kind = (user, "existing") if follows else (adoptable, "adopt")
+    if found is None:
+        return AccountDecision("create", _why_there_is_none(link, user))
+    if not found.active:
         return AccountDecision(
-            "refuse", "the account is deactivated", user.user_id, refused_because="SSO-302"
+            "refuse", "the account is deactivated", found.user_id, refused_because="SSO-302"
         )
-    return AccountDecision("existing", "linked", user.user_id)
+    if kind == "existing":
+        return AccountDecision("existing", "linked", found.user_id)
+    return AccountDecision("adopt", "made by Airflow's own sign-in for the same person", found.user_id)
+
+
+def _why_there_is_none(link: Link | None, user: UserRow | None) -> str:
+    if link is None:
+        return "the first sign-in of this person"
+    if user is None:
+        return "the linked account was deleted"
+    return "the linked account was deleted and its number used again"

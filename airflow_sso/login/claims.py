@@ -8,6 +8,7 @@ vendor defines absence as "none".
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -39,7 +40,7 @@ def to_identity(claims: VerifiedClaims, settings: OidcProvider) -> Identity:
         email_verified=claims.get("email_verified") is True,
         first_name=_text(claims, settings, "first_name"),
         last_name=_text(claims, settings, "last_name"),
-        groups=None if overage else _values(claims, settings, "groups"),
+        groups=None if overage else _groups(claims, settings),
         app_roles=_values(claims, settings, "app_roles"),
         group_overage=overage,
         is_guest=vendor.is_guest(settings, dict(claims)),
@@ -52,6 +53,21 @@ def to_identity(claims: VerifiedClaims, settings: OidcProvider) -> Identity:
     if identity.is_guest and settings.guests == "deny":
         raise GuestRefused(f"a guest, by the claims of {settings.name}", identity=identity)
     return identity
+
+
+def missing_claims(claims: VerifiedClaims, settings: OidcProvider) -> frozenset[str]:
+    """Claims that the configuration names and the ID token lacks, so that userinfo may be asked.
+
+    Of a field with several paths one that is there is enough. What the vendor's defaults name is
+    not asked for: an optional claim is no reason for another call.
+    """
+    missing: set[str] = set()
+    for field in type(settings.claims).model_fields:
+        paths = getattr(settings.claims, field) or ()
+        if paths and all(_at(claims, path) is None for path in paths):
+            missing.update(path if path in claims else path.split(".")[0] for path in paths)
+            missing.update(paths)
+    return frozenset(missing)
 
 
 def _subject(claims: VerifiedClaims, settings: OidcProvider) -> str:
@@ -91,6 +107,20 @@ def _values(claims: VerifiedClaims, settings: OidcProvider, field: str) -> froze
             # Numbers and objects are no group ids; a rule can only name strings.
             return frozenset(one for one in value if isinstance(one, str) and one)
     return frozenset() if field in vendor_of(settings).empty_when_absent else None
+
+
+def _groups(claims: VerifiedClaims, settings: OidcProvider) -> frozenset[str] | None:
+    """The groups, and with ``group_dn: cn`` those that are distinguished names by their CN alone."""
+    values = _values(claims, settings, "groups")
+    if values is None or settings.group_dn == "whole":
+        return values
+    return frozenset(_common_name(value) or value for value in values)
+
+
+def _common_name(value: str) -> str | None:
+    """The CN of a distinguished name whose first part it is (RFC 4514)."""
+    match = re.match(r"\s*cn\s*=\s*((?:[^,+\\]|\\.)+?)\s*(?:,|$)", value, re.IGNORECASE)
+    return re.sub(r"\\(.)", r"\1", match.group(1)) if match else None
 
 
 def _array_in_a_string(value: str) -> object:

@@ -40,6 +40,7 @@ class Metadata:
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+    userinfo_endpoint: str | None
     sends_iss: bool
     """RFC 9207: the authorization response carries ``iss``."""
 
@@ -121,6 +122,9 @@ class ProviderDocuments:
             authorization_endpoint=self._endpoint(document, "authorization_endpoint"),
             token_endpoint=self._endpoint(document, "token_endpoint"),
             jwks_uri=self._endpoint(document, "jwks_uri"),
+            userinfo_endpoint=(
+                self._endpoint(document, "userinfo_endpoint") if document.get("userinfo_endpoint") else None
+            ),
             sends_iss=document.get("authorization_response_iss_parameter_supported") is True,
         )
 

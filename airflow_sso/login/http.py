@@ -61,14 +61,26 @@ def bound(session: requests.Session, settings: HttpSettings) -> requests.Session
     return session
 
 
-def get_json(url: str, settings: HttpSettings, *, what: str) -> dict[str, Any]:
+class _Bearer(requests.auth.AuthBase):
+    """An access token as RFC 6750 wants it; set as `auth`, so that no ~/.netrc can take its place."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def get_json(url: str, settings: HttpSettings, *, what: str, bearer: str | None = None) -> dict[str, Any]:
     """The JSON object at ``url``.
 
+    :param bearer: an access token to show there.
     :raises ProviderUnreachable: for anything else, saying what was asked for and what came.
     """
     try:
         with bound(requests.Session(), settings) as session:
-            response = session.get(url, allow_redirects=False)
+            response = session.get(url, allow_redirects=False, auth=_Bearer(bearer) if bearer else None)
     except requests.RequestException as cause:
         raise ProviderUnreachable(f"{what}: {type(cause).__name__}: {cause}") from cause
     if response.status_code != requests.codes.ok:

@@ -104,6 +104,19 @@ def verify(
     return VerifiedClaims(claims, made_by=_VERIFIED)
 
 
+def completed_by_userinfo(
+    claims: VerifiedClaims, userinfo: Mapping[str, Any], wanted: frozenset[str]
+) -> VerifiedClaims:
+    """Verified claims and, of those that they lack, the ``wanted`` ones of a userinfo answer.
+
+    :raises NotOurAttempt: when the answer is about somebody else (Core, section 5.3.2).
+    """
+    if userinfo.get("sub") != claims["sub"]:
+        raise NotOurAttempt("the sub of userinfo is not that of the ID token")
+    more = {name: value for name, value in userinfo.items() if name in wanted and name not in claims}
+    return VerifiedClaims({**claims, **more}, made_by=_VERIFIED)
+
+
 def _header(token: str) -> dict[str, Any]:
     if token.count(".") != 2:
         raise SignatureInvalid("the ID token is not a signed JWT of three parts")

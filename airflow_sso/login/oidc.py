@@ -17,20 +17,18 @@ from authlib.integrations.requests_client import OAuth2Session
 from airflow_sso.errors import (
     ClaimMissing,
     CodeExchangeRefused,
-    ConfigurationFaulty,
     ConsentDenied,
     ProviderUnreachable,
     WrongIssuer,
 )
 from airflow_sso.identity import Identity
-from airflow_sso.login import id_token
+from airflow_sso.login import client_auth, id_token
 from airflow_sso.login.attempt import Attempt
-from airflow_sso.login.claims import to_identity
+from airflow_sso.login.claims import missing_claims, to_identity
 from airflow_sso.login.discovery import Metadata, ProviderDocuments
-from airflow_sso.login.http import bound, json_object
+from airflow_sso.login.http import bound, get_json, json_object
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.provider_settings import OidcProvider
-from airflow_sso.secret import SecretUnavailable
 
 _MAX_ERROR = 120  # of a provider's error text; it may hold names (fact A18), so it is never logged whole
 
@@ -50,7 +48,7 @@ class OidcDoor:
         """
         metadata = self._documents.metadata()
         extra = {"prompt": "select_account"} if switch_account else {}
-        with self._client(reveal_secret=False) as client:
+        with self._client() as client:
             url, _state = client.create_authorization_url(
                 metadata.authorization_endpoint,
                 state=attempt.state,
@@ -73,7 +71,25 @@ class OidcDoor:
         if not response.get("code"):
             raise CodeExchangeRefused("the response has neither code nor error")
         answer = self._exchange(metadata, response["code"], attempt.code_verifier)
-        return to_identity(self._verify(metadata, attempt, answer), self.settings)
+        claims = self._verify(metadata, attempt, answer)
+        missing = missing_claims(claims, self.settings)
+        if missing and metadata.userinfo_endpoint and vendor_of(self.settings).userinfo:
+            claims = self._completed(claims, missing, metadata.userinfo_endpoint, answer.get("access_token"))
+        return to_identity(claims, self.settings)
+
+    def adopts(self, identity: Identity) -> str | None:
+        """The username that Airflow's own Azure sign-in would have given this person, if it counts here."""
+        return identity.subject if getattr(self.settings, "adopt_stock_azure", False) else None
+
+    def _completed(
+        self, claims: id_token.VerifiedClaims, missing: frozenset[str], userinfo_endpoint: str, token: object
+    ) -> id_token.VerifiedClaims:
+        """The claims with those that only userinfo has (Core, section 5.3)."""
+        if not isinstance(token, str) or not token:
+            raise ClaimMissing("userinfo is needed, and the token answer has no access_token")
+        what = f"userinfo of {self.settings.name}"
+        more = get_json(userinfo_endpoint, self.settings.http, what=what, bearer=token)
+        return id_token.completed_by_userinfo(claims, more, missing)
 
     def _verify(
         self, metadata: Metadata, attempt: Attempt, answer: Mapping[str, Any]
@@ -99,8 +115,9 @@ class OidcDoor:
     def _exchange(self, metadata: Metadata, code: str, code_verifier: str) -> Mapping[str, Any]:
         """Swap the code for tokens (RFC 6749, section 4.1.3), as the registered client."""
         name = self.settings.name
+        method, secret, assertion = client_auth.credentials(self.settings, metadata.token_endpoint)
         try:
-            with self._client(reveal_secret=True) as client:
+            with self._client(method, secret) as client:
                 client.register_compliance_hook("access_token_response", _only_usable_answers)
                 answer: Mapping[str, Any] = client.fetch_token(
                     metadata.token_endpoint,
@@ -108,6 +125,7 @@ class OidcDoor:
                     code=code,
                     code_verifier=code_verifier,
                     allow_redirects=False,
+                    **assertion,
                 )
         except OAuthError as cause:
             raise CodeExchangeRefused(
@@ -117,22 +135,16 @@ class OidcDoor:
             raise ProviderUnreachable(f"token endpoint of {name}: {type(cause).__name__}: {cause}") from None
         return answer
 
-    def _client(self, *, reveal_secret: bool) -> Any:
-        settings = self.settings
-        method = settings.client_auth.method or vendor_of(settings).client_auth_method
-        try:
-            secret = settings.client_auth.secret.reveal() if reveal_secret else None
-        except SecretUnavailable as cause:
-            raise ConfigurationFaulty(f"client_auth.secret of {settings.name}: {cause}") from None
+    def _client(self, method: str = "none", secret: str | None = None) -> Any:
         session = OAuth2Session(
-            settings.client_id,
+            self.settings.client_id,
             secret,
-            token_endpoint_auth_method=f"client_secret_{method}",
-            scope=" ".join(settings.scopes),
+            token_endpoint_auth_method=method,
+            scope=" ".join(self.settings.scopes),
             redirect_uri=self._redirect_uri,
             code_challenge_method="S256",
         )
-        return bound(session, settings.http)
+        return bound(session, self.settings.http)
 
 
 def _check_response_issuer(metadata: Metadata, response: Mapping[str, str]) -> None:

@@ -31,6 +31,10 @@ class Vendor:
         beside those of OIDC Core: claim name and the value it must have (``None``: any string).
     ``empty_when_absent``
         fields whose absence the vendor defines as "none"; everything else absent is unknown.
+    ``userinfo``
+        whether a claim that the ID token lacks may be asked for there.
+    ``assertion_algorithm``
+        what our client assertions are signed with (RFC 7523).
     ``is_guest``
         whether verified claims are of a guest; asked of every sign-in.
     """
@@ -41,8 +45,10 @@ class Vendor:
     claims: ClaimPaths
     algorithms: tuple[str, ...] = ALGORITHMS
     client_auth_method: Literal["basic", "post"] = "basic"
+    assertion_algorithm: str = "RS256"
     required_claims: Callable[[Any], dict[str, str | None]] = field(default=lambda _settings: {})
     empty_when_absent: frozenset[str] = frozenset()
+    userinfo: bool = True
     case_insensitive_subject: bool = False
     is_guest: Callable[[Any, dict[str, Any]], bool] = field(default=lambda _settings, _claims: False)
 
@@ -67,10 +73,25 @@ def _entra_guest(settings: EntraOidc, claims: dict[str, Any]) -> bool:
     return "idp" in claims and claims["idp"] not in own
 
 
+def _well_known(settings: Any) -> str:
+    """Discovery 1.0, section 4.1."""
+    return f"{VENDORS[settings.vendor].issuer(settings).rstrip('/')}/.well-known/openid-configuration"
+
+
+_STANDARD_CLAIMS = ClaimPaths(
+    subject=("sub",),
+    username=("preferred_username", "email"),
+    email=("email",),
+    first_name=("given_name",),
+    last_name=("family_name",),
+    groups=("groups",),
+    app_roles=("roles",),
+)
+
 VENDORS: dict[str, Vendor] = {
     "entra": Vendor(
         issuer=_entra_issuer,
-        discovery_url=lambda s: f"{_entra_issuer(s)}/.well-known/openid-configuration",  # fact A1
+        discovery_url=_well_known,  # fact A1
         authority=lambda s: f"entra:{s.cloud}:{s.tenant_id}",
         claims=ClaimPaths(
             subject=("oid",),  # fact A11: `sub` differs per application, `oid` is the Graph user id
@@ -83,25 +104,33 @@ VENDORS: dict[str, Vendor] = {
         ),
         algorithms=("RS256",),
         client_auth_method="post",
+        assertion_algorithm="PS256",  # fact A20
+        userinfo=False,  # fact A32: it knows no groups, and nothing that the ID token lacks
         required_claims=lambda s: {"tid": s.tenant_id, "oid": None},
         # Entra leaves `roles` out when nothing is assigned, and it never overflows (fact A17).
         empty_when_absent=frozenset({"app_roles"}),
         case_insensitive_subject=True,
         is_guest=_entra_guest,
     ),
+    "pingone": Vendor(
+        issuer=lambda s: s.issuer or f"https://auth.pingone.{s.region}/{s.environment_id}/as",  # fact D2
+        discovery_url=_well_known,
+        authority=lambda s: f"pingone:{s.environment_id}",
+        claims=_STANDARD_CLAIMS,  # `sub` is the user's UUID, `groups` is mapped by the admin (facts D5, D6)
+        algorithms=("RS256",),
+    ),
+    "pingfederate": Vendor(
+        issuer=lambda s: s.issuer,
+        discovery_url=_well_known,
+        authority=lambda s: s.authority or f"oidc:{s.name}",
+        # Groups arrive under whatever name the directory gives them (fact E3).
+        claims=_STANDARD_CLAIMS.model_copy(update={"groups": ("groups", "memberOf", "isMemberOf")}),
+    ),
     "generic": Vendor(
         issuer=lambda s: s.issuer,
-        discovery_url=lambda s: f"{s.issuer.rstrip('/')}/.well-known/openid-configuration",
+        discovery_url=_well_known,
         authority=lambda s: s.authority or f"oidc:{s.name}",
-        claims=ClaimPaths(
-            subject=("sub",),
-            username=("preferred_username", "email"),
-            email=("email",),
-            first_name=("given_name",),
-            last_name=("family_name",),
-            groups=("groups",),
-            app_roles=("roles",),
-        ),
+        claims=_STANDARD_CLAIMS,
     ),
 }
 

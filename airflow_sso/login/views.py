@@ -81,10 +81,16 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
     def start(self, provider: str) -> Any:
         """Begin an attempt and send the browser to the provider."""
         doors, door = self._door(provider)
+        asked = flask.request.args
+        next_url = flask.g.sso_next = doors.urls.own_page(asked.get("next"))
+        switch = "switch" in asked
+        if not doors.urls.is_here(flask.request.host) and "moved" not in asked:
+            # The provider sends the browser back to external_url, and cookies set here stay here. Once
+            # only: behind a proxy that rewrites Host, every request seems to be elsewhere.
+            return flask.redirect(doors.urls.start(provider, next_url, switch=switch, moved=True))
         browser_id = browser.browser_id(flask.request, doors.urls)
-        next_url = flask.g.sso_next = doors.urls.own_page(flask.request.args.get("next"))
         attempt = attempts.new(provider, next_url)
-        response = flask.redirect(door.start(attempt, switch_account="switch" in flask.request.args))
+        response = flask.redirect(door.start(attempt, switch_account=switch))
         attempts.remember(attempt, browser_id)
         browser.bind(response, browser_id, doors.urls)
         return browser.uncached(response)
@@ -99,7 +105,7 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
         flask.g.sso_next = attempt.next_url
         identity = door.finish(attempt, answer)
         decision = role_mapping.decide(identity, doors.current_mapping())
-        user_id = provisioning.admit(identity, decision, flask.g.sso_reference)
+        user_id = provisioning.admit(identity, decision, flask.g.sso_reference, adopts=door.adopts(identity))
         sessions.start(self.appbuilder.sm, user_id)
         response = airflow_compat.redirect_with_token()(attempt.next_url)
         browser.remember_sign_in(response, doors.urls)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping as MappingOf
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_sso.identity import Identity
@@ -19,6 +19,10 @@ from airflow_sso.role_mapping.rules import Mapping, Rule, comparable
 NO_MATCH = "SSO-301"
 UNKNOWN_FACTS = "SSO-305"
 DENIED = "SSO-307"
+
+
+#: What is known of a person: the values of each fact, ``None`` when it is unknown.
+Facts = MappingOf[str, frozenset[str | int | bool] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,28 @@ class RoleDecision:
     roles: frozenset[str]
     matched: tuple[Match, ...]
     refused_because: str | None = None
-    unknown: tuple[str, ...] = ()
+    facts: Facts = field(default_factory=dict, repr=False)
+    """What was read about the person: each fact that a rule names, ``None`` when unknown."""
+    keeps_manual_roles: bool = False
+    protected_roles: frozenset[str] = frozenset()
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The facts that were not known."""
+        return tuple(sorted(fact for fact, values in self.facts.items() if values is None))
 
     @property
     def keeps_roles(self) -> bool:
         return self.refused_because == UNKNOWN_FACTS
+
+    def to_hold(self, held: frozenset[str], given: frozenset[str]) -> frozenset[str]:
+        """What the person's roles are to be.
+
+        :param held: the roles that the account holds now.
+        :param given: those of them that the mapping gave before.
+        """
+        by_hand = held - given if self.keeps_manual_roles else frozenset()
+        return self.roles | by_hand | (held & self.protected_roles)
 
 
 def decide(identity: Identity, mapping: Mapping) -> RoleDecision:
@@ -53,19 +74,34 @@ def decide(identity: Identity, mapping: Mapping) -> RoleDecision:
     Cost grows with the values that the person has, not with the rules that do not match.
     """
     facts = {fact: _values(identity, fact) for fact in mapping.facts}
-    unknown = tuple(sorted(fact for fact, values in facts.items() if values is None))
     matched = tuple(sorted(_matches(mapping, facts), key=lambda match: match.rule.number))
+    roles, refused_because = _weigh(identity, mapping, matched, facts)
+    return RoleDecision(
+        roles,
+        matched,
+        refused_because,
+        facts=facts,
+        keeps_manual_roles=mapping.keeps_manual_roles,
+        protected_roles=mapping.protected_roles,
+    )
+
+
+def _weigh(
+    identity: Identity, mapping: Mapping, matched: tuple[Match, ...], facts: Facts
+) -> tuple[frozenset[str], str | None]:
+    unknown = {fact for fact, values in facts.items() if values is None}
+    nothing: frozenset[str] = frozenset()
     if any(match.rule.deny for match in matched):
-        return RoleDecision(frozenset(), matched, DENIED, unknown)
-    if mapping.denying_facts.intersection(unknown) or (identity.group_overage and "group" in unknown):
-        return RoleDecision(frozenset(), matched, UNKNOWN_FACTS, unknown)
-    roles = mapping.no_match if not matched else frozenset().union(*(match.rule.roles for match in matched))
-    if matched or (roles and not unknown):
-        return RoleDecision(roles, matched, None, unknown)
+        return nothing, DENIED
+    if mapping.denying_facts & unknown or (identity.group_overage and "group" in unknown):
+        return nothing, UNKNOWN_FACTS
+    if matched:
+        return nothing.union(*(match.rule.roles for match in matched)), None
+    if mapping.no_match and not unknown:
+        return mapping.no_match, None
     # What `no_match` gives is for people of whom everything is known: otherwise a fact that turns
     # unknown would add a role.
-    because = UNKNOWN_FACTS if "group" in unknown or roles else NO_MATCH
-    return RoleDecision(frozenset(), (), because, unknown)
+    return nothing, UNKNOWN_FACTS if "group" in unknown or mapping.no_match else NO_MATCH
 
 
 def _matches(mapping: Mapping, facts: MappingOf[str, frozenset[str | int | bool] | None]) -> Iterator[Match]:

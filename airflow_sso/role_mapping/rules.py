@@ -21,15 +21,17 @@ from airflow_sso.yaml_document import Document, Place
 #: Roles that every Airflow has, before its database says more.
 BUILT_IN_ROLES = frozenset({"Admin", "Op", "User", "Viewer", "Public"})
 
-_CASELESS = re.compile(
-    r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"  # a GUID
-    r"|[A-Za-z][A-Za-z0-9.-]*\s*=[^,=]+(?:,\s*[A-Za-z][A-Za-z0-9.-]*\s*=[^,=]+)+"  # a distinguished name
-)
+_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+#: A distinguished name of two or more parts (RFC 4514); a comma may be escaped.
+_DN = re.compile(r"\s*[A-Za-z][\w.-]*\s*=(?:[^,\\]|\\.)*(?:,\s*[A-Za-z][\w.-]*\s*=(?:[^,\\]|\\.)*)+")
+_DN_SPACE = re.compile(r"\s*(?<!\\)([,=+])\s*")
 
 
 def comparable(value: str) -> str:
     """``value`` as it is compared: exactly, but GUIDs and DNs without regard to case (RFC 4517)."""
-    return value.casefold() if _CASELESS.fullmatch(value) else value
+    if "=" in value:
+        return _DN_SPACE.sub(r"\1", value.strip()).casefold() if _DN.fullmatch(value) else value
+    return value.lower() if _GUID.fullmatch(value) else value
 
 
 class _WrittenRule(BaseModel):
@@ -75,6 +77,8 @@ class _WrittenMapping(BaseModel):
     version: Literal[1]
     rules: tuple[_WrittenRule, ...]
     no_match: Literal["deny"] | tuple[str, ...] = "deny"
+    manual_roles: Literal["remove", "keep"] = "remove"
+    protected_roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,10 @@ class Mapping:
 
     rules: tuple[Rule, ...]
     no_match: frozenset[str]
+    keeps_manual_roles: bool
+    """Whether roles that people were given by hand stay (``manual_roles: keep``)."""
+    protected_roles: frozenset[str]
+    """Roles that no rule gives, and that no sign-in takes."""
     index: MappingOf[tuple[str, str | int | bool], tuple[Rule, ...]] = field(repr=False)
     facts: frozenset[str] = field(repr=False)
     """What the rules read: ``group``, ``app_role``, or a claim path."""
@@ -108,7 +116,13 @@ class Mapping:
         return self.no_match.union(*(rule.roles for rule in self.rules))
 
 
-def compile_rules(rules: Collection[Rule], no_match: Collection[str] = ()) -> Mapping:
+def compile_rules(
+    rules: Collection[Rule],
+    no_match: Collection[str] = (),
+    *,
+    keeps_manual_roles: bool = False,
+    protected_roles: Collection[str] = (),
+) -> Mapping:
     """Arrange rules for deciding: by fact and value, so that rules which do not match cost nothing."""
     index: dict[tuple[str, str | int | bool], tuple[Rule, ...]] = {}
     for rule in rules:
@@ -117,6 +131,8 @@ def compile_rules(rules: Collection[Rule], no_match: Collection[str] = ()) -> Ma
     return Mapping(
         rules=tuple(rules),
         no_match=frozenset(no_match),
+        keeps_manual_roles=keeps_manual_roles,
+        protected_roles=frozenset(protected_roles),
         index=index,
         facts=frozenset(rule.key for rule in rules),
         denying_facts=frozenset(rule.key for rule in rules if rule.deny),
@@ -143,7 +159,14 @@ def understand(document: Document, known_roles: Collection[str]) -> Mapping | No
         document.add(("no_match",), "write deny, or a list of roles")
     _report_unknown_roles(document, written, no_match, known_roles)
     _report_repeated_rules(document, rules)
-    return None if document.faults else compile_rules(rules, no_match)
+    if document.faults:
+        return None
+    return compile_rules(
+        rules,
+        no_match,
+        keeps_manual_roles=written.manual_roles == "keep",
+        protected_roles=written.protected_roles,
+    )
 
 
 def _compile(document: Document, position: int, written: _WrittenRule) -> Rule:
@@ -175,8 +198,11 @@ def _report_unknown_roles(
         for j, role in enumerate(rule.roles or ())
     ]
     places += [(("no_match", j), role) for j, role in enumerate(no_match)]
+    places += [(("protected_roles", j), role) for j, role in enumerate(written.protected_roles)]
     for place, role in places:
-        if role not in known_roles:
+        if role in written.protected_roles and place[0] != "protected_roles":
+            document.add(place, f"{role} is one of protected_roles, which no rule may give")
+        elif role not in known_roles:
             close = difflib.get_close_matches(role, sorted(known_roles), n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known_roles))}"
             document.add(place, f"there is no role {role!r}; {hint}")

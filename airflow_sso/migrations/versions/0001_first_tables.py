@@ -1,4 +1,4 @@
-"""The first tables: accounts, sign-in attempts, decisions."""
+"""The first tables: accounts, usernames, sign-in attempts, decisions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the three tables."""
+    """Make the four tables."""
     op.create_table(
         "sso_account",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -26,6 +26,14 @@ def upgrade() -> None:
         sa.Column("provider", sa.String(32), nullable=False),
         sa.Column("created_at", sa.DateTime, nullable=False),
         sa.Column("last_sign_in_at", sa.DateTime, nullable=True),
+        sa.Column("given_roles", sa.Text, nullable=False),
+        sa.Column("facts", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "sso_username",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name_key", sa.String(64), nullable=False, unique=True),
+        sa.Column("identity_key", sa.String(64), nullable=False, index=True),
     )
     op.create_table(
         "sso_login_attempt",
@@ -60,4 +68,5 @@ def downgrade() -> None:
     """Drop them."""
     op.drop_table("sso_decision")
     op.drop_table("sso_login_attempt")
+    op.drop_table("sso_username")
     op.drop_table("sso_account")

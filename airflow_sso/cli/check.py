@@ -1,0 +1,65 @@
+"""``lint`` and ``urls``: is what was written right, and what must be registered for it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_sso import airflow_compat, database, yaml_document
+from airflow_sso.accounts import fab_users
+from airflow_sso.cli.outcome import FINDINGS, OK
+from airflow_sso.config import LoadedConfig
+from airflow_sso.role_mapping import rules
+from airflow_sso.urls import Urls
+
+
+def lint(options: argparse.Namespace, loaded: LoadedConfig) -> int:
+    """List every fault of ``sso.yaml`` and the role mapping."""
+    faults = [str(fault) for fault in loaded.faults]
+    if loaded.settings:
+        faults += _mapping_faults(loaded.settings.role_mapping_file)
+    if options.json:
+        print(json.dumps({"faults": faults, "warnings": list(loaded.warnings)}, indent=2))
+        return FINDINGS if faults else OK
+    for line in [*faults, *(f"warning: {one}" for one in loaded.warnings)]:
+        print(line)
+    print(f"{len(faults)} to mend." if faults else "No fault found.")
+    return FINDINGS if faults else OK
+
+
+def _mapping_faults(path: Path) -> list[str]:
+    document = yaml_document.read(path)
+    rules.understand(document, _known_roles())
+    return [str(fault) for fault in document.faults]
+
+
+def _known_roles() -> frozenset[str]:
+    """The roles in Airflow's database; its built-in ones alone when it cannot be read."""
+    try:
+        with database.transaction() as connection:
+            return fab_users.role_names(connection) | rules.BUILT_IN_ROLES
+    except SQLAlchemyError:
+        print("note: Airflow's database cannot be read; only its built-in roles are known", file=sys.stderr)
+        return rules.BUILT_IN_ROLES
+
+
+def urls(options: argparse.Namespace, loaded: LoadedConfig) -> int:
+    """Print the addresses to register, whole."""
+    assert loaded.settings is not None  # noqa: S101 (main has seen to it)
+    ours = Urls(loaded.settings.external_url, airflow_compat.AUTH_PREFIX)
+    providers = {
+        name: {"redirect_uri": ours.callback(name), "post_logout_redirect_uri": ours.signed_out}
+        for name in loaded.settings.providers
+    }
+    if options.json:
+        print(json.dumps(providers, indent=2))
+        return OK
+    for name, addresses in providers.items():
+        print(f"Register with {loaded.settings.providers[name].shown_as}:")
+        print(f"  redirect URI (platform: Web)  {addresses['redirect_uri']}")
+        print(f"  after signing out             {addresses['post_logout_redirect_uri']}")
+    return OK

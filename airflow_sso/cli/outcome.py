@@ -1,0 +1,6 @@
+"""The exit codes of every command, spelled once."""
+
+OK = 0
+FINDINGS = 1
+WRONG_USE = 2
+NOT_FOUND = 3
