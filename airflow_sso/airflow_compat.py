@@ -6,7 +6,7 @@ functions, because this module is also loaded by commands that need no Airflow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +90,24 @@ def stats() -> Any:
     return Stats
 
 
-def add_event_log_row(connection: Any, event: str, owner: str | None, extra: str) -> None:
-    """Add a row to Airflow's own event log (page *Audit Log*), in the caller's transaction."""
+def add_event_log_rows(connection: Any, rows: Sequence[tuple[str, str | None, str]]) -> None:
+    """Add rows (event, owner, extra) to Airflow's own event log, in the caller's transaction.
+
+    It is the page *Audit Log*.
+    """
     from airflow.models.log import Log
+    from sqlalchemy import inspect
     from sqlalchemy.orm import Session
 
-    name = owner[:500] if owner else None
-    with Session(bind=connection, expire_on_commit=False) as session:
-        session.add(
+    made = []
+    for event, owner, extra in rows:
+        name = owner[:500] if owner else None
+        made.append(
             Log(event=event[:60], task_instance=None, owner=name, owner_display_name=name, extra=extra)
         )
-        session.flush()
+    columns = [attribute.key for attribute in inspect(Log).column_attrs if attribute.key != "id"]
+    with Session(bind=connection) as session:
+        session.bulk_insert_mappings(Log, [{key: getattr(row, key) for key in columns} for row in made])
 
 
 def favicon_url() -> str | None:

@@ -1,7 +1,7 @@
 """Every decision about a person, with its reason: a row of ours, a row in Airflow's event log, a log
 line and a metric, all under one reference that the person's page shows too.
 
-One function an event, taking typed fields only. What must stay true: no token, claim value or secret
+One method an event, taking typed fields only. What must stay true: no token, claim value or secret
 can get in here, because nothing here takes one; rows are only ever added.
 """
 
@@ -12,7 +12,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,127 +56,158 @@ class Subject:
         )
 
 
-def signed_in(
-    connection: Connection, subject: Subject, reference: str, *, rules: Collection[str], groups: int | None
-) -> None:
-    """A person got in. ``rules`` names the rules that gave roles; ``groups`` counts what was looked at."""
-    detail = {"rules": list(rules), "groups": groups}
-    _record(connection, "sign_in", subject, reference, detail=detail)
+@dataclass(frozen=True, slots=True)
+class _Event:
+    name: str
+    subject: Subject
+    code: str | None
+    reason: str | None
+    detail: Mapping[str, Any]
 
 
-def account_created(connection: Connection, subject: Subject, reference: str, *, reason: str) -> None:
-    """A sign-in made an Airflow account; ``reason`` says why none was there."""
-    _record(connection, "account_created", subject, reference, reason=reason)
+class Journal:
+    """The events of one transaction, under one reference: written with it, said once it holds.
 
+    What is said before the commit could be undone by it, so :meth:`say` comes after.
+    """
 
-def account_adopted(connection: Connection, subject: Subject, reference: str, *, reason: str) -> None:
-    """An account that was there already became this person's."""
-    _record(connection, "account_adopted", subject, reference, reason=reason)
+    def __init__(self, reference: str) -> None:
+        self._reference = reference
+        self._events: list[_Event] = []
 
+    def signed_in(self, subject: Subject, *, rules: Collection[str], groups: int | None) -> None:
+        """A person got in. ``rules`` names the rules that gave roles; ``groups`` counts what was read."""
+        self._note("sign_in", subject, rules=list(rules), groups=groups)
 
-def account_changed(
-    connection: Connection, subject: Subject, reference: str, fields: Collection[str]
-) -> None:
-    """Name or address of an account followed the directory; which fields, not what they say."""
-    _record(connection, "account_changed", subject, reference, detail={"fields": sorted(fields)})
+    def refused(self, error: SsoError, subject: Subject) -> None:
+        """Somebody was not let in, with the code and the cause."""
+        self._note("sign_in_refused", subject, code=error.code, reason=error.detail)
 
+    def signed_out(self, subject: Subject) -> None:
+        """A person signed out."""
+        self._note("sign_out", subject)
 
-def roles_changed(
-    connection: Connection,
-    subject: Subject,
-    reference: str,
-    *,
-    before: Collection[str],
-    after: Collection[str],
-    reason: str,
-) -> None:
-    """The roles of an account were set to what the mapping gives."""
-    detail = {"before": sorted(before), "after": sorted(after)}
-    _record(connection, "roles_changed", subject, reference, reason=reason, detail=detail)
+    def account_created(self, subject: Subject, *, reason: str) -> None:
+        """A sign-in made an Airflow account; ``reason`` says why none was there."""
+        self._note("account_created", subject, reason=reason)
+
+    def account_adopted(self, subject: Subject, *, reason: str) -> None:
+        """An account that was there already became this person's."""
+        self._note("account_adopted", subject, reason=reason)
+
+    def account_changed(self, subject: Subject, fields: Collection[str]) -> None:
+        """Name or address of an account followed the directory; which fields, not what they say."""
+        self._note("account_changed", subject, fields=sorted(fields))
+
+    def roles_changed(
+        self, subject: Subject, *, before: Collection[str], after: Collection[str], reason: str
+    ) -> None:
+        """The roles of an account were set to what the mapping gives."""
+        self._note("roles_changed", subject, reason=reason, before=sorted(before), after=sorted(after))
+
+    def _note(
+        self,
+        name: str,
+        subject: Subject,
+        *,
+        code: str | None = None,
+        reason: str | None = None,
+        **detail: Any,
+    ) -> None:
+        self._events.append(_Event(name, subject, code, reason, detail))
+
+    def write(self, connection: Connection) -> None:
+        """Add the rows, ours and those of Airflow's own event log, in the caller's transaction."""
+        if not self._events:
+            return
+        connection.execute(
+            insert(decisions),
+            [
+                {
+                    "at": now(),
+                    "event": event.name,
+                    "reference": self._reference,
+                    "code": event.code,
+                    "reason": event.reason,
+                    "user_id": event.subject.user_id,
+                    "username": event.subject.username,
+                    "provider": event.subject.provider,
+                    "identity_key": event.subject.identity_key,
+                    "detail": json.dumps(event.detail),
+                }
+                for event in self._events
+            ],
+        )
+        airflow_compat.add_event_log_rows(
+            connection,
+            [
+                (
+                    f"sso.{event.name}",
+                    event.subject.username,
+                    json.dumps(
+                        {
+                            "reference": self._reference,
+                            "code": event.code,
+                            "reason": event.reason,
+                            **event.detail,
+                        }
+                    ),
+                )
+                for event in self._events
+            ],
+        )
+
+    def say(self) -> None:
+        """One log line and one metric an event."""
+        for event in self._events:
+            line = {
+                "event": event.name,
+                "reference": self._reference,
+                "code": event.code,
+                "reason": event.reason,
+                "provider": event.subject.provider,
+                "username": event.subject.username,
+                "user_id": event.subject.user_id,
+                **event.detail,
+            }
+            shown = {name: value for name, value in line.items() if value is not None}
+            log.log(logging.WARNING if event.code else logging.INFO, "airflow_sso %s", json.dumps(shown))
+            metrics.count(event.name, code=event.code or "", provider=event.subject.provider or "")
+
+    def write_and_say(self) -> None:
+        """In a transaction of its own; what cannot be written is said all the same."""
+        try:
+            with database.transaction() as connection:
+                self.write(connection)
+        except SQLAlchemyError:
+            log.exception("the decision %s could not be written to the database", self._reference)
+        self.say()
 
 
 def signed_out(subject: Subject, reference: str) -> None:
-    """A person signed out."""
-    with database.transaction() as connection:
-        _record(connection, "sign_out", subject, reference)
+    """Record a sign-out."""
+    journal = Journal(reference)
+    journal.signed_out(subject)
+    journal.write_and_say()
 
 
 def refused(error: SsoError, reference: str, *, provider: str | None = None) -> None:
-    """Somebody was not let in, with the code and the cause.
+    """Record a refusal.
 
     Of a person who was identified there is always a row. Anybody can cause the other refusals, so
     their rows are limited in number, and their log lines are the record.
     """
-    event = "sign_in_refused"
+    journal = Journal(reference)
     if isinstance(error, AccessDenied):
-        subject = Subject.of(error.identity, user_id=error.user_id, username=error.username)
+        who = Subject.of(error.identity, user_id=error.user_id, username=error.username)
+        journal.refused(error, who)
+        journal.write_and_say()
+        return
+    journal.refused(error, Subject(provider=provider))
+    if _unidentified.allow():
+        journal.write_and_say()
     else:
-        subject = Subject(provider=provider)
-        if not _unidentified.allow():
-            _say(event, subject, reference, code=error.code, reason=error.detail, detail={})
-            return
-    try:
-        with database.transaction() as connection:
-            _record(connection, event, subject, reference, code=error.code, reason=error.detail)
-    except SQLAlchemyError:
-        # The refusal stands whether or not it can be written down; the log line is left.
-        log.exception("the decision %s could not be written to the database", reference)
-        _say(event, subject, reference, code=error.code, reason=error.detail, detail={})
-
-
-def _record(
-    connection: Connection,
-    event: str,
-    subject: Subject,
-    reference: str,
-    *,
-    code: str | None = None,
-    reason: str | None = None,
-    detail: dict[str, Any] | None = None,
-) -> None:
-    """The row, Airflow's own row, the line and the metric of one event."""
-    detail = detail or {}
-    connection.execute(
-        insert(decisions).values(
-            at=now(),
-            event=event,
-            reference=reference,
-            code=code,
-            reason=reason,
-            user_id=subject.user_id,
-            username=subject.username,
-            provider=subject.provider,
-            identity_key=subject.identity_key,
-            detail=json.dumps(detail),
-        )
-    )
-    extra = json.dumps({"reference": reference, "code": code, "reason": reason, **detail})
-    airflow_compat.add_event_log_row(connection, f"sso.{event}", subject.username, extra)
-    _say(event, subject, reference, code=code, reason=reason, detail=detail)
-
-
-def _say(
-    event: str,
-    subject: Subject,
-    reference: str,
-    *,
-    code: str | None,
-    reason: str | None,
-    detail: dict[str, Any],
-) -> None:
-    line = {
-        "event": event,
-        "reference": reference,
-        "code": code,
-        "reason": reason,
-        "provider": subject.provider,
-        "username": subject.username,
-        "user_id": subject.user_id,
-        **detail,
-    }
-    shown = {name: value for name, value in line.items() if value is not None}
-    log.log(logging.WARNING if code else logging.INFO, "airflow_sso %s", json.dumps(shown))
-    metrics.count(event, code=code or "", provider=subject.provider or "")
+        journal.say()
 
 
 class _Limit:

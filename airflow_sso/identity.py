@@ -8,12 +8,10 @@ never a name or an address.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
-
-_NO_CLAIMS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ class Identity:
     protocol: str
     group_overage: bool = False
     is_guest: bool = False
-    claims: Mapping[str, Any] = _NO_CLAIMS
+    claims: Mapping[str, Any] = field(default_factory=dict)
     session_ref: str | None = None
     authenticated_at: datetime | None = None
 

@@ -211,7 +211,7 @@ class Window:
 
     def _heard(self, message: ConsoleMessage) -> None:
         """Our pages say nothing at all; that a page is itself a 403 or a 503 is Chromium's own remark."""
-        url = message.location.get("url", "")
+        url = message.location.get("url") or (message.page.url if message.page else "")
         path = url.removeprefix(self.stack.url)
         a_refusal = message.text.startswith("Failed to load resource") and path.startswith(OUR_PAGES)
         ours = url.startswith(self.stack.url) and path.startswith((*OUR_PAGES, *OUR_ASSETS))

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from devidp.server import Handle
 from tests import browser, stack
@@ -94,7 +94,7 @@ def test_one_group_is_a_group_and_not_groups(airflow: Stack, open_window: OpenWi
     nora.at("/auth/login/entra")
     nora.person("nora").click()
     nora.shows("SSO-301", REFUSED)
-    expect(nora.page.get_by_role("main")).not_to_contain_text("1 groups")
+    assert "1 groups" not in nora.page.get_by_role("main").inner_text()
 
 
 def test_another_account_is_asked_for_at_the_provider(airflow: Stack, open_window: OpenWindow) -> None:
@@ -155,24 +155,6 @@ def test_a_reloaded_callback_opens_nothing_and_trying_again_works(
     window.shows("SSO-101", EXPIRED)
     assert window.get("/ui/auth/me") == 401
     trying_again_works(window, path="/")
-
-
-def test_a_callback_opens_nothing_in_another_browser(airflow: Stack, open_window: OpenWindow) -> None:
-    """The address is stolen before its owner's browser gets there; the owner still gets in."""
-    owner, thief = open_window(airflow), open_window(airflow)
-    thief.at("/auth/login/?next=/dags")
-    owner.at("/auth/login/?next=/dags")
-    stolen: list[str] = []
-
-    def hold(page: Page) -> None:
-        page.route("**/auth/oauth-authorized/**", lambda route: stolen.append(route.request.url))
-
-    hold(owner.page)
-    owner.person("vera").click(no_wait_after=True)
-    owner.page.wait_for_event("request", lambda one: "/oauth-authorized/" in one.url) if not stolen else None
-    thief.page.goto(stolen[0])
-    thief.shows("SSO-101", EXPIRED)
-    assert thief.get("/ui/auth/me") == 401
 
 
 def test_an_attempt_that_took_too_long_is_lost_and_trying_again_works(

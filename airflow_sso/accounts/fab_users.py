@@ -27,30 +27,40 @@ def _tables() -> Mapping[str, Table]:
     return tables
 
 
-def by_id(connection: Connection, user_id: int) -> UserRow | None:
-    """The user row under an id."""
-    return _one(connection, _tables()["ab_user"].c.id == user_id)
+_ROW = ("id", "created_on", "active", "username", "email", "first_name", "last_name")
+
+
+def row_columns() -> list[ColumnElement[Any]]:
+    """The columns of ``ab_user`` that :func:`to_row` reads, named so that they fit into any join."""
+    users = _tables()["ab_user"]
+    return [users.c[name].label(f"ab_user_{name}") for name in _ROW]
+
+
+def to_row(row: Any) -> UserRow | None:
+    """The user of a result row that has :func:`row_columns`; ``None`` where an outer join found none."""
+    if row is None or row.ab_user_id is None:
+        return None
+    return UserRow(
+        user_id=row.ab_user_id,
+        created_on=row.ab_user_created_on,
+        active=bool(row.ab_user_active),
+        username=row.ab_user_username,
+        email=row.ab_user_email,
+        first_name=row.ab_user_first_name,
+        last_name=row.ab_user_last_name,
+    )
+
+
+def table() -> Table:
+    """``ab_user``."""
+    return _tables()["ab_user"]
 
 
 def by_username(connection: Connection, username: str) -> UserRow | None:
     """The user row of exactly this username."""
-    row = _one(connection, _tables()["ab_user"].c.username == username)
+    query = select(*row_columns()).where(table().c.username == username)
+    row = to_row(connection.execute(query).first())
     return row if row and row.username == username else None
-
-
-def _one(connection: Connection, condition: ColumnElement[bool]) -> UserRow | None:
-    row = connection.execute(select(_tables()["ab_user"]).where(condition)).first()
-    if row is None:
-        return None
-    return UserRow(
-        user_id=row.id,
-        created_on=row.created_on,
-        active=bool(row.active),
-        username=row.username,
-        email=row.email,
-        first_name=row.first_name,
-        last_name=row.last_name,
-    )
 
 
 def taken(connection: Connection, *, username: str, email: str, but_not_by: int | None) -> tuple[bool, bool]:
@@ -108,21 +118,21 @@ def roles_of(connection: Connection, user_id: int) -> frozenset[str]:
     return frozenset(connection.scalars(query))
 
 
-def set_roles(connection: Connection, user_id: int, wanted: Collection[str]) -> frozenset[str]:
-    """Make the user hold exactly ``wanted``; returns what they hold now.
+def set_roles(
+    connection: Connection, user_id: int, held: Collection[str], wanted: Collection[str]
+) -> frozenset[str]:
+    """Make the user, who holds ``held`` now, hold exactly ``wanted``; returns what they hold then.
 
     A wanted role that does not exist is not made, and is missing from the answer.
     """
-    roles, held = _tables()["ab_role"], _tables()["ab_user_role"]
-    ids = {
-        row.name: row.id
-        for row in connection.execute(select(roles.c.id, roles.c.name).where(roles.c.name.in_(list(wanted))))
-    }
-    here = set(connection.scalars(select(held.c.role_id).where(held.c.user_id == user_id)))
-    lost = here - set(ids.values())
+    roles, holds = _tables()["ab_role"], _tables()["ab_user_role"]
+    changing = set(held) ^ set(wanted)
+    query = select(roles.c.id, roles.c.name).where(roles.c.name.in_(changing))
+    ids = {row.name: row.id for row in connection.execute(query)}
+    lost = [ids[name] for name in set(held) - set(wanted) if name in ids]
+    gained = [ids[name] for name in set(wanted) - set(held) if name in ids]
     if lost:
-        connection.execute(delete(held).where(and_(held.c.user_id == user_id, held.c.role_id.in_(lost))))
-    gained = set(ids.values()) - here
+        connection.execute(delete(holds).where(and_(holds.c.user_id == user_id, holds.c.role_id.in_(lost))))
     if gained:
-        connection.execute(insert(held), [{"user_id": user_id, "role_id": role} for role in sorted(gained)])
-    return frozenset(ids)
+        connection.execute(insert(holds), [{"user_id": user_id, "role_id": role} for role in sorted(gained)])
+    return frozenset(name for name in wanted if name in held or name in ids)

@@ -8,30 +8,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 
 from airflow_sso import models
+from airflow_sso.accounts import fab_users
 from airflow_sso.accounts.matching import Link, UserRow
 from airflow_sso.identity import Identity
 from airflow_sso.models import accounts
 from airflow_sso.role_mapping.decide import Facts
 
 
-def find(connection: Connection, authority: str, subject: str) -> Link | None:
-    """The link of an account key."""
-    key = models.identity_key(authority, subject)
-    row = connection.execute(select(accounts).where(accounts.c.identity_key == key)).first()
+def find(connection: Connection, authority: str, subject: str) -> tuple[Link | None, UserRow | None]:
+    """The link of an account key, and the user row under its id as it is now."""
+    users = fab_users.table()
+    query = (
+        select(
+            accounts.c.user_id, accounts.c.user_created_on, accounts.c.given_roles, *fab_users.row_columns()
+        )
+        .select_from(accounts.outerjoin(users, users.c.id == accounts.c.user_id))
+        .where(accounts.c.identity_key == models.identity_key(authority, subject))
+    )
+    row = connection.execute(query).first()
     if row is None:
-        return None
-    return Link(
+        return None, None
+    link = Link(
         user_id=row.user_id,
         user_created_on=row.user_created_on,
         given_roles=frozenset(json.loads(row.given_roles)),
     )
+    return link, fab_users.to_row(row)
 
 
 def is_linked(connection: Connection, user: UserRow) -> bool:
@@ -46,19 +54,26 @@ def make(
     subject: str,
     *,
     provider: str,
-    user_id: int,
-    user_created_on: datetime | None,
+    user: UserRow,
+    instead_of: Link | None,
 ) -> None:
-    """Link an account key to a user row, in place of whatever it was linked to."""
+    """Link an account key to a user row.
+
+    :param instead_of: the link that this key has had, if it had one.
+    """
     key = models.identity_key(authority, subject)
-    target = {"user_id": user_id, "user_created_on": user_created_on, "created_at": models.now()}
-    fresh = {"given_roles": "[]", "facts": "{}"}
-    changed = connection.execute(
-        update(accounts).where(accounts.c.identity_key == key).values(**target, **fresh)
-    )
-    if changed.rowcount == 0:
+    values = {
+        "user_id": user.user_id,
+        "user_created_on": user.created_on,
+        "created_at": models.now(),
+        "given_roles": "[]",
+        "facts": "{}",
+    }
+    if instead_of:
+        connection.execute(update(accounts).where(accounts.c.identity_key == key).values(**values))
+    else:
         whose = {"identity_key": key, "authority": authority, "subject": subject, "provider": provider}
-        connection.execute(insert(accounts).values(**whose, **target, **fresh))
+        connection.execute(insert(accounts).values(**whose, **values))
 
 
 def seen(connection: Connection, identity: Identity, facts: Facts, given_roles: frozenset[str]) -> None:

@@ -25,12 +25,13 @@ def adopt(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     authority = vendor.authority(provider)
     subject = options.subject.lower() if vendor.case_insensitive_subject else options.subject
     database.require_tables()
+    journal = audit.Journal(audit.new_reference())
     with database.transaction() as connection:
         user = fab_users.by_username(connection, options.username)
         if user is None:
             print(f"Airflow has no account {options.username!r}.", file=sys.stderr)
             return NOT_FOUND
-        if links.is_linked(connection, user) or links.find(connection, authority, subject):
+        if links.is_linked(connection, user) or links.find(connection, authority, subject)[0]:
             print(f"{options.username} or {subject} is linked already; nothing was changed.", file=sys.stderr)
             return FINDINGS
         links.make(
@@ -38,8 +39,8 @@ def adopt(options: argparse.Namespace, loaded: LoadedConfig) -> int:
             authority,
             subject,
             provider=provider.name,
-            user_id=user.user_id,
-            user_created_on=user.created_on,
+            user=user,
+            instead_of=None,
         )
         fab_users.change(connection, user.user_id, {"password": fab_users.UNUSABLE_PASSWORD})
         about = Subject(
@@ -48,7 +49,9 @@ def adopt(options: argparse.Namespace, loaded: LoadedConfig) -> int:
             username=user.username,
             user_id=user.user_id,
         )
-        audit.account_adopted(connection, about, audit.new_reference(), reason="by an operator")
+        journal.account_adopted(about, reason="by an operator")
+        journal.write(connection)
+    journal.say()
     if options.json:
         print(json.dumps({"username": user.username, "authority": authority, "subject": subject}))
     else:
