@@ -102,6 +102,7 @@ class Window:
         self.stack = stack
         self.provider_url = provider_url or (stack.idp.url if stack.idp else "")
         self.complaints: list[str] = []
+        self._forgiven: list[str] = []
         self.requests: list[Request] = []
         self.context = chromium.new_context(
             **{"locale": "en-US", "timezone_id": "UTC", "viewport": WIDE, **options}
@@ -198,7 +199,14 @@ class Window:
         self.context.close()
         return complaints
 
+    def forgive(self, address: str) -> None:
+        """A page that is not ours asks for this, and need not get it."""
+        self.context.route(f"{address}**", lambda route: route.abort())
+        self._forgiven.append(address)
+
     def _saw_request(self, request: Request) -> None:
+        if request.url.startswith(tuple(self._forgiven)):
+            return
         self.requests.append(request)
         url = urlsplit(request.url.removeprefix("blob:"))
         ours = {urlsplit(self.stack.url).netloc, urlsplit(self.provider_url).netloc}

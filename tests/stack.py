@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -128,6 +129,16 @@ class Stack:
         self.processes.append(server)
         server.wait_for_url(self.home.health_url(), timeout=180)
         return self
+
+    def command(self, *arguments: str) -> Process:
+        """Run ``airflow-sso <arguments>`` beside this Airflow."""
+        return Process(
+            "airflow-sso",
+            [sys.executable, "-m", "airflow_sso.cli", *arguments],
+            log=self.home.logs / "airflow-sso.log",
+            env=self.home.environment(),
+            cwd=self.home.path,
+        )
 
     def stop(self) -> None:
         while self.processes:

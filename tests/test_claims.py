@@ -91,9 +91,9 @@ def test_groups_that_are_absent_or_unreadable_are_unknown_and_not_none(
 
 @EITHER
 def test_what_an_array_in_a_string_holds_is_text_that_can_be_kept(identity_of: Any) -> None:
-    identity = identity_of(groups=r'["a", "\ud800", "\u0041"]')
-    assert {"a", "A"} <= identity.groups
-    "".join(identity.groups).encode()
+    assert identity_of(groups=r'["a", "\u0041"]').groups == {"a", "A"}
+    hidden = identity_of(groups=r'["a", "\ud800"]').groups  # lawful in the token, half a character inside
+    "".join(hidden or ()).encode()
 
 
 MARKERS: list[dict[str, Any]] = [

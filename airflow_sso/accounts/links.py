@@ -20,6 +20,8 @@ from airflow_sso.identity import Identity
 from airflow_sso.models import accounts
 from airflow_sso.role_mapping.decide import Facts
 
+_LINK = ("user_id", "user_created_on", "given_roles")
+
 
 def find(connection: Connection, authority: str, subject: str) -> tuple[Link | None, UserRow | None]:
     """The link of an account key, and the user row under its id as it is now."""

@@ -6,7 +6,6 @@ and a refusal that rests on something unknown changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -134,7 +133,9 @@ class _Admission:
         if not changed:
             return user
         fab_users.change(self._connection, user.user_id, changed)
-        followed = replace(user, **changed)
+        followed = UserRow(
+            user_id=user.user_id, created_on=user.created_on, active=user.active, **shown.values
+        )
         self._journal.account_changed(self._about(followed), changed)
         return followed
 

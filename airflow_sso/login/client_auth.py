@@ -11,6 +11,8 @@ import base64
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote_plus
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -34,20 +36,35 @@ _EXCHANGE_AUDIENCES = {
 }
 
 
-def credentials(settings: OidcProvider, token_endpoint: str) -> tuple[str, str | None, Mapping[str, str]]:
-    """The authentication method's name, the secret if there is one, and form fields to send along.
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What goes to the token endpoint: OAuth's name of the method, and what it takes."""
+
+    method: str
+    client_id: str
+    secret: str | None = field(default=None, repr=False)
+    form: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Form fields to send along."""
+
+
+def credentials(settings: OidcProvider, token_endpoint: str) -> Credentials:
+    """Our credentials of this moment.
 
     :raises ConfigurationFaulty: when a secret, key or token file cannot be read.
     """
-    auth = settings.client_auth
+    auth, client_id = settings.client_auth, settings.client_id
     try:
         if auth.secret:
+            secret = auth.secret.reveal()
             method = auth.method or vendor_of(settings).client_auth_method
-            return f"client_secret_{method}", auth.secret.reveal(), {}
+            if method == "basic":  # both halves are form-encoded first (RFC 6749, section 2.3.1)
+                return Credentials("client_secret_basic", quote_plus(client_id), quote_plus(secret))
+            return Credentials("client_secret_post", client_id, secret)
         assertion = _assertion(settings, token_endpoint)
     except SecretUnavailable as cause:
         raise ConfigurationFaulty(f"client_auth of {settings.name}: {cause}") from None
-    return "none", None, {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": assertion}
+    form = {"client_assertion_type": _ASSERTION_TYPE, "client_assertion": assertion}
+    return Credentials("none", client_id, form=form)
 
 
 def _assertion(settings: OidcProvider, token_endpoint: str) -> str:

@@ -48,7 +48,7 @@ class OidcDoor:
         """
         metadata = self._documents.metadata()
         extra = {"prompt": "select_account"} if switch_account else {}
-        with self._client() as client:
+        with self._client(client_auth.Credentials("none", self.settings.client_id)) as client:
             url, _state = client.create_authorization_url(
                 metadata.authorization_endpoint,
                 state=attempt.state,
@@ -115,9 +115,9 @@ class OidcDoor:
     def _exchange(self, metadata: Metadata, code: str, code_verifier: str) -> Mapping[str, Any]:
         """Swap the code for tokens (RFC 6749, section 4.1.3), as the registered client."""
         name = self.settings.name
-        method, secret, assertion = client_auth.credentials(self.settings, metadata.token_endpoint)
+        ours = client_auth.credentials(self.settings, metadata.token_endpoint)
         try:
-            with self._client(method, secret) as client:
+            with self._client(ours) as client:
                 client.register_compliance_hook("access_token_response", _only_usable_answers)
                 answer: Mapping[str, Any] = client.fetch_token(
                     metadata.token_endpoint,
@@ -125,7 +125,7 @@ class OidcDoor:
                     code=code,
                     code_verifier=code_verifier,
                     allow_redirects=False,
-                    **assertion,
+                    **ours.form,
                 )
         except OAuthError as cause:
             raise CodeExchangeRefused(
@@ -135,11 +135,11 @@ class OidcDoor:
             raise ProviderUnreachable(f"token endpoint of {name}: {type(cause).__name__}: {cause}") from None
         return answer
 
-    def _client(self, method: str = "none", secret: str | None = None) -> Any:
+    def _client(self, credentials: client_auth.Credentials) -> Any:
         session = OAuth2Session(
-            self.settings.client_id,
-            secret,
-            token_endpoint_auth_method=method,
+            credentials.client_id,
+            credentials.secret,
+            token_endpoint_auth_method=credentials.method,
             scope=" ".join(self.settings.scopes),
             redirect_uri=self._redirect_uri,
             code_challenge_method="S256",

@@ -4,21 +4,11 @@
  *
  * Whoever types a name of PEOPLE into its sign-in page is that person; any password will do. */
 
-import { generateKeyPairSync, webcrypto } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 
-// What the package takes for granted and Node.js 18, the one of Debian 12, does not have.
-globalThis.crypto ??= webcrypto;
-URL.parse ??= (...url) => {
-  try {
-    return new URL(...url);
-  } catch {
-    return null;
-  }
-};
-const { Provider } = await import('oidc-provider');
+import { Provider } from 'oidc-provider';
 
 const [port, redirectUri] = process.argv.slice(2);
-const issuer = `http://localhost:${port}`;
 
 const PEOPLE = {
   grace: { given_name: 'Grace', family_name: 'Hopper', groups: ['everyone', 'airflow_prod_admin'] },
@@ -28,7 +18,7 @@ const PEOPLE = {
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 
-const provider = new Provider(issuer, {
+const provider = new Provider(`http://localhost:${port}`, {
   clients: [
     {
       client_id: 'airflow',
@@ -44,13 +34,13 @@ const provider = new Provider(issuer, {
     email: ['email', 'email_verified'],
     groups: ['groups'],
   },
-  conformIdTokenClaims: false, // all claims of the granted scopes are in the ID token
+  conformIdTokenClaims: false, // the claims of all granted scopes are in the ID token
   async findAccount(ctx, login) {
     const person = PEOPLE[login];
     return person && {
       accountId: login,
       claims: () => ({
-        sub: `subject-of-${login}`,
+        sub: login,
         preferred_username: login,
         name: `${person.given_name} ${person.family_name}`,
         email: `${login}@peer.example`,
