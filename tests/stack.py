@@ -29,6 +29,7 @@ from devidp.server import Handle
 from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET, TENANT_ID
 from devidp.testing import Driver
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 STOCK_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 GROUPS = {
     "airflow_prod_admin": "8f6a0d0e-5d4b-4d0e-9a55-0d3b3f3f9c11",
@@ -187,17 +188,18 @@ class Visitor(requests.Session):
         query = {"next": next_url} if next_url else {}
         return self.at(f"/auth/login/{provider}", params=query)
 
-    def press(self, page: requests.Response, person: str, *, follow: bool = True) -> requests.Response:
-        """Press a person's button on the provider's page; an empty name is *Cancel*."""
+    def press_only(self, page: requests.Response, person: str) -> str:
+        """Press a person's button on the provider's page; returns where it sends the browser."""
         action = re.search(r'<form[^>]*action="([^"]*)"', page.text)
         assert action, f"no form on {page.url}: {page.text[:500]}"
-        hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text)
-        fields = {name: html.unescape(value) for name, value in hidden} | {"person": person}
-        answer = self.post(
-            urljoin(page.url, html.unescape(action.group(1))), data=fields, allow_redirects=False, timeout=30
-        )
+        target = urljoin(page.url, html.unescape(action.group(1)))
+        answer = self.post(target, data={"person": person}, allow_redirects=False, timeout=30)
         assert answer.is_redirect, answer.text[:500]
-        return self.get(answer.headers["Location"], allow_redirects=follow, timeout=30)
+        return answer.headers["Location"]
+
+    def press(self, page: requests.Response, person: str, *, follow: bool = True) -> requests.Response:
+        """Press a person's button, and go where it leads; an empty name is *Cancel*."""
+        return self.get(self.press_only(page, person), allow_redirects=follow, timeout=30)
 
     def sign_in(self, person: str, provider: str = "entra", next_url: str | None = None) -> requests.Response:
         """The whole way; returns the page at its end, which may be a refusal."""

@@ -40,13 +40,26 @@ def _leave_old_session() -> None:
     flask.session.clear()
 
 
+def leave_none_to_strangers() -> None:
+    """Airflow keeps a row for every request without a session; of our pages strangers get none.
+
+    Otherwise anybody could fill the session table, where a row stays for a month.
+    """
+    if not (flask.g.get("user") and flask.g.user.is_authenticated):
+        _empty_session()
+
+
+def _empty_session() -> None:
+    # Flask-Session's clear() keeps a marker and with it the row: only an empty session is deleted.
+    for name in list(flask.session):
+        flask.session.pop(name)
+
+
 def end(security_manager: Any, response: Any) -> None:
     """Forget the session on the server and take both cookies from the browser."""
     user = flask.g.user if flask.g.user is not None and flask.g.user.is_authenticated else None
     logout_user()
-    # Flask-Session's clear() keeps a marker and with it the row: only an empty session is deleted.
-    for name in list(flask.session):
-        flask.session.pop(name)
+    _empty_session()
     if user is not None:
         security_manager.on_user_logout(user)
     for name in (flask.current_app.config.get("SESSION_COOKIE_NAME", "session"), _TOKEN_COOKIE):

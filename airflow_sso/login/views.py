@@ -45,6 +45,8 @@ def _answer_refusals(route: Route) -> Route:
             known = provider if provider in self.doors().open else None
             audit.refused(error, reference, provider=known)
             return self.refuse(error, reference, provider=known)
+        finally:
+            sessions.leave_none_to_strangers()
 
     return answered
 
@@ -122,6 +124,7 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
         return browser.uncached(response)
 
     @expose("/signed-out/")
+    @_answer_refusals
     def signed_out(self) -> Any:
         """The calm page."""
         names = list(self.doors().open)
