@@ -10,14 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import BaseModel, Field, ValidationError
 
 from airflow_sso import yaml_document
-from airflow_sso.provider_settings import PROVIDER_MODELS, ClientAuth, OidcProvider, Strict, check_url
+from airflow_sso.provider_settings import (
+    PROVIDER_MODELS,
+    ClientAuth,
+    HttpSettings,
+    OidcProvider,
+    Strict,
+    check_url,
+)
 from airflow_sso.secret import SecretUnavailable
 from airflow_sso.yaml_document import Document, Fault, Place
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Rest(Strict):
@@ -66,7 +75,7 @@ def load(path: Path, *, default_external_url: str | None = None) -> LoadedConfig
             document.add((), "must be a list of keys and values, such as providers: and role_mapping_file:")
         return LoadedConfig(settings=None, faults=tuple(document.faults))
     rest = yaml_document.validate(document, _Rest, {k: v for k, v in data.items() if k != "providers"})
-    external_url = _external_url(document, rest, default_external_url) if rest else None
+    external_url = _external_url(document, data, default_external_url)
     top_level_faults = [fault for fault in document.faults if fault.place[:1] != ("providers",)]
 
     raw = data.get("providers")
@@ -86,17 +95,21 @@ def load(path: Path, *, default_external_url: str | None = None) -> LoadedConfig
     return LoadedConfig(settings=settings, faults=tuple(document.faults), shut=shut, warnings=warnings)
 
 
-def _external_url(document: Document, rest: _Rest, default: str | None) -> str | None:
-    url = rest.external_url or default
+def _external_url(document: Document, data: dict[str, Any], default: str | None) -> str | None:
+    """Checked apart from the rest, so that a fault beside it hides none in it."""
+    written = data.get("external_url")
+    url = written or default
     if not url:
         document.add(
             ("external_url",),
             "is required, because Airflow's [api] base_url is not set: write where people reach Airflow",
         )
         return None
+    if not isinstance(url, str):
+        return None  # the type was told already
     try:
-        what = "it" if rest.external_url else f"Airflow's [api] base_url ({url}), which is used here,"
-        check_url(url, what=what, insecure_http=rest.insecure_http)
+        what = "it" if written else f"Airflow's [api] base_url ({url}), which is used here,"
+        check_url(url, what=what, insecure_http=data.get("insecure_http") is True)
     except ValueError as cause:
         document.add(("external_url",), str(cause))
         return None
@@ -111,18 +124,18 @@ def _providers(document: Document, raw: list[Any]) -> tuple[dict[str, OidcProvid
     """The providers that are in order, and the shut ones by name with what to call them."""
     good: dict[str, OidcProvider] = {}
     shut: dict[str, str] = {}
+    names: set[str] = set()
     for number, entry in enumerate(raw):
         place: Place = ("providers", number)
-        before = sum(1 for fault in document.faults if fault.place[:2] == place)
         provider = _provider(document, entry, place)
-        name = str(entry.get("name", "")) if isinstance(entry, dict) else ""
-        if provider and name in good:
+        name = str(entry.get("name") or "") if isinstance(entry, dict) else ""
+        if name and name in names:
             document.add((*place, "name"), f"the name {name!r} is used twice")
-            del good[name]
-            provider = None
-        if provider and name not in shut and not before:
+        names.add(name)
+        if provider and not any(fault.place[:2] == place for fault in document.faults) and name not in shut:
             good[name] = provider
         elif name:
+            good.pop(name, None)
             shut[name] = str(entry.get("label") or name)[:100]
     return good, shut
 
@@ -138,29 +151,42 @@ def _provider(document: Document, entry: Any, place: Place) -> OidcProvider | No
         key = "vendor" if kind[0] not in {v for v, _ in PROVIDER_MODELS} else "protocol"
         document.add((*place, key), f"is not one that this version speaks; it speaks {known}")
         return None
+    for key, fault in _not_there(entry):
+        document.add((*place, *key), fault)
     provider: OidcProvider | None = yaml_document.validate(document, model, entry, place)
-    if provider is None:
-        return None
-    for fault in _unreadable(provider.client_auth):
-        document.add((*place, "client_auth"), fault)
-        provider = None
-    if provider is None:
-        return None
-    if provider.http.ca_bundle and not provider.http.ca_bundle.is_file():
-        document.add((*place, "http", "ca_bundle"), f"there is no file {provider.http.ca_bundle}")
-        return None
     return provider
 
 
-def _unreadable(client_auth: ClientAuth) -> Iterator[str]:
-    """What of the client's credentials cannot be read now."""
-    for reference in client_auth.references:
+def _not_there(entry: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Secrets and files that are named and cannot be read now: where they are named, and why.
+
+    Looked at apart from the rest, so that a fault beside them hides none in them.
+    """
+    auth, http = _alone(ClientAuth, entry, "client_auth"), _alone(HttpSettings, entry, "http")
+    for reference in auth.references if auth else ():
         try:
             reference.reveal()
         except SecretUnavailable as cause:
-            yield str(cause)
-    if client_auth.federated_token_file and not client_auth.federated_token_file.is_file():
-        yield f"there is no file {client_auth.federated_token_file}"
+            yield ("client_auth", "secret" if auth and auth.secret else "certificate"), str(cause)
+    if auth and auth.federated_token_file and not _is_file(auth.federated_token_file):
+        yield ("client_auth", "federated_token_file"), f"there is no file {auth.federated_token_file}"
+    if http and http.ca_bundle and not _is_file(http.ca_bundle):
+        yield ("http", "ca_bundle"), f"there is no file {http.ca_bundle}"
+
+
+def _alone(model: type[_Model], entry: dict[str, Any], key: str) -> _Model | None:
+    """One part of an entry, if it is as it must be; what is wrong with it is told elsewhere."""
+    try:
+        return model.model_validate(entry[key]) if key in entry else None
+    except ValidationError:
+        return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
 
 
 def _insecure_keys(value: Any, place: Place) -> list[str]:

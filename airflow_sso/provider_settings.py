@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from airflow_sso.secret import Secret
 
@@ -47,7 +55,11 @@ def check_url(url: str, *, what: str, insecure_http: bool) -> str:
 
     Plain http is for this machine only; everything else would send secrets in the clear.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as cause:
+        raise ValueError(f"{what} must be an absolute URL: {cause}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{what} must be an absolute URL without query: https://host/path")
     if parts.username or parts.password or re.search(r"[\s\\]", url):
@@ -84,6 +96,13 @@ class HttpSettings(Strict):
     """An outbound proxy, ``http://host:port``; default: the environment's."""
     timeout: Duration = timedelta(seconds=10)
     """How long one answer may take as a whole."""
+
+    @field_validator("timeout")
+    @classmethod
+    def _timeout_leaves_time(cls, timeout: timedelta) -> timedelta:
+        if not timedelta(seconds=1) <= timeout <= timedelta(minutes=1):
+            raise ValueError("timeout may be 1s to 1m")
+        return timeout
 
 
 class KeyPair(Strict):
@@ -135,6 +154,13 @@ class ClaimPaths(Strict):
     app_roles: Words | None = None
 
 
+def _safe_url(url: str | None, info: ValidationInfo) -> str | None:
+    """A validator for a URL field beside ``insecure_http``."""
+    if url is not None:
+        check_url(url, what=str(info.field_name), insecure_http=bool(info.data.get("insecure_http")))
+    return url
+
+
 class OidcProvider(Strict):
     """What every OIDC provider has, whoever made it."""
 
@@ -164,18 +190,33 @@ class OidcProvider(Strict):
     def shown_as(self) -> str:
         return self.label or self.name
 
-    @model_validator(mode="after")
-    def _consistent(self) -> OidcProvider:
-        if self.name == "local":
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        if name == "local":
             raise ValueError("the name 'local' is reserved")
-        if "openid" not in self.scopes:
+        return name
+
+    @field_validator("scopes")
+    @classmethod
+    def _scopes_ask_for_an_id_token(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
+        if "openid" not in scopes:
             raise ValueError("scopes must contain openid")
-        unknown = sorted(set(self.id_token_algorithms or ()) - set(ALGORITHMS))
-        if unknown or self.id_token_algorithms == ():
+        return scopes
+
+    @field_validator("id_token_algorithms")
+    @classmethod
+    def _algorithms_are_asymmetric(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None and (not names or set(names) - set(ALGORITHMS)):
             raise ValueError(f"id_token_algorithms may be: {', '.join(ALGORITHMS)}")
-        if self.clock_skew > timedelta(minutes=5):
+        return names
+
+    @field_validator("clock_skew")
+    @classmethod
+    def _skew_is_small(cls, skew: timedelta) -> timedelta:
+        if skew > timedelta(minutes=5):
             raise ValueError("clock_skew may be 5m at most")
-        return self
+        return skew
 
 
 class EntraOidc(OidcProvider):
@@ -189,12 +230,7 @@ class EntraOidc(OidcProvider):
     insecure_authority_host: str | None = None
     """Scheme and host to use in place of the cloud's sign-in host. For a stand-in on this machine."""
 
-    @model_validator(mode="after")
-    def _host_is_safe(self) -> EntraOidc:
-        if self.insecure_authority_host:
-            host = self.insecure_authority_host
-            check_url(host, what="insecure_authority_host", insecure_http=self.insecure_http)
-        return self
+    _host_is_safe = field_validator("insecure_authority_host")(_safe_url)
 
 
 class PingOneOidc(OidcProvider):
@@ -206,11 +242,7 @@ class PingOneOidc(OidcProvider):
     issuer: Annotated[str, Field(min_length=1)] | None = None
     """Only for a custom domain: ``https://<host>/as`` (fact D1)."""
 
-    @model_validator(mode="after")
-    def _issuer_is_safe(self) -> PingOneOidc:
-        if self.issuer:
-            check_url(self.issuer, what="issuer", insecure_http=self.insecure_http)
-        return self
+    _issuer_is_safe = field_validator("issuer")(_safe_url)
 
 
 class GenericOidc(OidcProvider):
@@ -221,10 +253,7 @@ class GenericOidc(OidcProvider):
     authority: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
     """The account key's first half; default ``oidc:<name>``, and fixed at first use."""
 
-    @model_validator(mode="after")
-    def _issuer_is_safe(self) -> GenericOidc:
-        check_url(self.issuer, what="issuer", insecure_http=self.insecure_http)
-        return self
+    _issuer_is_safe = field_validator("issuer")(_safe_url)
 
 
 class PingFederateOidc(GenericOidc):

@@ -7,7 +7,7 @@ X-Forwarded-* headers are whatever the sender wrote (CVE-2026-25604).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +70,21 @@ class Urls:
         backslash as a slash, and take ``//host`` as another site. So everything a browser would
         repair is refused rather than interpreted (RFC 9700, section 4.11).
         """
-        if not wanted or len(wanted) > 2000:
+        if not wanted or len(wanted) > 2000 or wanted.startswith("//"):
             return self.home
         if any(ord(char) <= 0x20 or ord(char) == 0x7F or char in "\\;" for char in wanted):
             return self.home
+        own = urlsplit(self.home)
+        whole = wanted.startswith(f"{own.scheme}://{own.netloc}/") or wanted == self.external_url
+        if not whole and ":" in wanted.partition("/")[0].partition("?")[0]:
+            return self.home  # "https:evil.example" is relative to us and absolute to a browser
         try:
             target = urlsplit(urljoin(self.home, wanted))
-            own = urlsplit(self.home)
         except ValueError:
             return self.home
         if (target.scheme, target.netloc) != (own.scheme, own.netloc):
             return self.home
-        if not f"{target.path}/".startswith(own.path) or "/." in target.path or "//" in target.path:
+        steps = unquote(target.path).split("/")
+        if not f"{target.path}/".startswith(own.path) or "//" in target.path or {".", ".."} & set(steps):
             return self.home
         return target.geturl()

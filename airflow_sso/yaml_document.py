@@ -24,6 +24,7 @@ from airflow_sso.secret import SPELLINGS
 Place = tuple[str | int, ...]
 
 _MAX_NODES = 200_000  # aliases can make a small file huge; the largest real mapping is far below
+_MAX_DEPTH = 50
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 
 
@@ -59,6 +60,8 @@ class Document:
     lines: dict[Place, int] = field(default_factory=dict)
     written: dict[Place, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    substituted: dict[str, str] = field(default_factory=dict)
+    """What came out of the environment, and how it was written: no message shows the former."""
 
     def fault(self, place: Place, message: str) -> Fault:
         """A fault at ``place``, on the line of the nearest enclosing value that has one."""
@@ -67,6 +70,8 @@ class Document:
             line = self.lines.get(place[:depth])
             if line:
                 break
+        for value, written in self.substituted.items():
+            message = message.replace(value, written)
         return Fault(self.file, place, message, line)
 
     def add(self, place: Place, message: str) -> None:
@@ -104,8 +109,15 @@ def parse(text: str, file: str, *, variables: Mapping[str, str] | None = None) -
     if node is None:
         document.add((), "is empty")
         return document
-    document.data = _Builder(document, variables).build(node, ())
+    try:
+        document.data = _Builder(document, variables).build(node, ())
+    except (_TooMuch, RecursionError):
+        document.faults[:] = [Fault(file, (), "is too large or too deeply nested")]
     return document
+
+
+class _TooMuch(Exception):
+    """The file has more values, or deeper ones, than any that people write."""
 
 
 class _Builder:
@@ -119,11 +131,8 @@ class _Builder:
 
     def build(self, node: yaml.Node, place: Place) -> Any:
         self._count += 1
-        if self._count > _MAX_NODES or len(place) > 50:
-            if self._count != _MAX_NODES + 2:
-                self._document.add((), "is too large or too deeply nested")
-                self._count = _MAX_NODES + 2
-            return None
+        if self._count > _MAX_NODES or len(place) > _MAX_DEPTH:
+            raise _TooMuch
         self._document.lines[place] = node.start_mark.line + 1
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
@@ -150,12 +159,19 @@ class _Builder:
 
     def _scalar(self, node: yaml.Node, place: Place) -> Any:
         if node.tag == "tag:yaml.org,2002:str" or node.tag == "tag:yaml.org,2002:timestamp":
-            return self._substitute(str(node.value), place)
+            return self._text(self._substitute(str(node.value), place), place)
         try:
             return self._scalars.construct_object(node)
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, LookupError, OverflowError):  # `!!bool perhaps` and its like
             self._document.add(place, "is not a value that can be read here")
             return None
+
+    def _text(self, value: str, place: Place) -> str:
+        """``value``, noting what no file name, environment or database takes."""
+        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+            self._document.add(place, "holds a character that is no text")
+            return ""
+        return value
 
     def _substitute(self, text: str, place: Place) -> str:
         if self._variables is None or "$" not in text:
@@ -172,7 +188,10 @@ class _Builder:
                 return ""
             return variables[name]
 
-        return _VARIABLE.sub(replace, text)
+        value = _VARIABLE.sub(replace, text)
+        if len(value) > 2:  # shorter ones would only garble messages
+            self._document.substituted[value] = text
+        return value
 
 
 def validate(document: Document, model: type[BaseModel], data: Any, place: Place = ()) -> Any:

@@ -127,7 +127,8 @@ class Window:
 
     def arrives(self, path: str, *, page: Page | None = None) -> None:
         """Wait until the address is exactly this one of Airflow's."""
-        (page or self.page).wait_for_url(f"{self.stack.url}{path}")
+        wanted = f"{self.stack.url}{path}"
+        (page or self.page).wait_for_url(lambda url: url == wanted)
 
     def arrives_at_provider(self, *, page: Page | None = None) -> str:
         """Wait for the provider's page; its address."""
@@ -157,6 +158,10 @@ class Window:
     def fact(self, name: str, *, page: Page | None = None) -> str:
         """What the page shows under ``Code`` or ``Reference``."""
         return (page or self.page).locator(f'dt:text-is("{name}") + dd').inner_text()
+
+    def told(self, text: str) -> None:
+        """Wait for Airflow's own short message."""
+        expect(self.page.get_by_role("status").filter(has_text=text)).to_be_visible()
 
     def shows(self, code: str, headline: str, *, page: Page | None = None) -> None:
         """The page is the one of this refusal, and holds no trace of its making."""

@@ -5,16 +5,17 @@ Every claim here was signed by a provider and verified; there is no other way in
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
-from airflow_sso.provider_settings import EntraOidc, GenericOidc
 from airflow_sso.errors import ClaimMissing, GuestRefused
 from airflow_sso.identity import Identity
 from airflow_sso.login.claims import to_identity
 from airflow_sso.login.vendors import vendor_of
+from airflow_sso.provider_settings import EntraOidc, GenericOidc
 from tests.tokens import ABSENT, CLIENT_ID, verified
 
 TENANT = "aaaabbbb-0000-cccc-1111-dddd2222eeee"
@@ -94,6 +95,34 @@ def test_what_an_array_in_a_string_holds_is_text_that_can_be_kept(identity_of: A
     assert identity_of(groups=r'["a", "\u0041"]').groups == {"a", "A"}
     hidden = identity_of(groups=r'["a", "\ud800"]').groups  # lawful in the token, half a character inside
     "".join(hidden or ()).encode()
+
+
+@pytest.mark.parametrize(
+    ("written", "short"),
+    [
+        ("CN=Airflow-Admins,OU=Groups,DC=corp,DC=example", "Airflow-Admins"),
+        ("cn=Größe, ou=Groups", "Größe"),
+        (" CN = Airflow Admins , OU=Groups", "Airflow Admins"),
+        ("CN=Airflow-Admins", "Airflow-Admins"),
+        (r"CN=Sales\, Berlin,OU=Groups", "Sales, Berlin"),
+        (r"CN=Sales\2C Berlin,OU=Groups", "Sales, Berlin"),
+        (r"CN=Gr\C3\B6\C3\9Fe,OU=Groups", "Größe"),
+        ("OU=Groups,CN=Airflow-Admins", "OU=Groups,CN=Airflow-Admins"),
+        ("CN=,OU=Groups", "CN=,OU=Groups"),
+        ("Airflow-Admins", "Airflow-Admins"),
+    ],
+)
+def test_a_group_may_be_known_by_its_common_name_alone(written: str, short: str) -> None:
+    assert of_generic(groups=[written]).groups == {written}
+    assert of_generic(generic(group_dn="cn"), groups=[written]).groups == {short}
+
+
+def test_a_hostile_distinguished_name_costs_no_time() -> None:
+    groups = ["cn=a" + " " * 15_000 + "+", "cn=" + "\\a" * 7_500 + "+"]
+    claims = verified(groups=groups)
+    started = time.monotonic()
+    assert to_identity(claims, generic(group_dn="cn")).groups == set(groups)
+    assert time.monotonic() - started < 0.5
 
 
 MARKERS: list[dict[str, Any]] = [

@@ -323,7 +323,7 @@ def test_when_every_provider_is_faulty_all_of_them_are_shut(file: Path) -> None:
 
 
 def test_a_variable_that_is_not_set_shuts_the_provider_that_names_it(file: Path) -> None:
-    loaded = load(file, GOOD.replace("client_id: airflow", "client_id: ${NOT_SET_ANYWHERE}"))
+    loaded = load(file, GOOD.replace("client_id: airflow", "client_id: airflow-${NOT_SET_ANYWHERE}"))
     assert list(settings(loaded).providers) == ["entra"]
     assert "providers[1].client_id: ${NOT_SET_ANYWHERE}: the environment variable" in told(loaded)[0]
 

@@ -27,10 +27,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey, OctKey
 
-from airflow_sso.provider_settings import EntraOidc, GenericOidc, OidcProvider
 from airflow_sso.errors import ProviderUnreachable, SignatureInvalid, WrongIssuer
 from airflow_sso.login import discovery, id_token
 from airflow_sso.login.discovery import ProviderDocuments
+from airflow_sso.provider_settings import EntraOidc, GenericOidc, OidcProvider
 from devidp.faces import FACES
 from devidp.server import Handle
 from devidp.settings import OTHER_TENANT_ID, TENANT_ID
@@ -630,15 +630,35 @@ def certificate(folder: Path, name: str) -> Path:
     return path
 
 
+def speak_tls(provider: Provider, pem: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    provider.socket = context.wrap_socket(provider.socket, server_side=True)
+    provider.url = provider.url.replace("http:", "https:")
+    provider.describes_itself()
+
+
+@pytest.mark.parametrize("headers", [False, True], ids=["dripping body", "dripping headers"])
+def test_a_slow_answer_over_tls_costs_no_more_either(
+    provider: Provider, tmp_path: Path, headers: bool
+) -> None:
+    pem = certificate(tmp_path, "ours")
+    speak_tls(provider, pem)
+    documents = documents_of(provider, http={"timeout": "1s", "ca_bundle": str(pem)})
+    provider.routes[DISCOVERY] = drip(headers=headers)
+    started = time.monotonic()
+    with pytest.raises(ProviderUnreachable, match="discovery of lab"):
+        documents.metadata()
+    assert time.monotonic() - started < 3
+    provider.describes_itself()
+    assert documents.metadata().issuer == provider.url
+
+
 def test_only_a_trusted_certificate_is_talked_to(
     provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, other = certificate(tmp_path, "ours"), certificate(tmp_path, "other")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(ours)
-    provider.socket = context.wrap_socket(provider.socket, server_side=True)
-    provider.url = provider.url.replace("http:", "https:")
-    provider.describes_itself()
+    speak_tls(provider, ours)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))  # it would win over a session's own setting
     with_bundle = {"timeout": "1s", "ca_bundle": str(ours)}
     assert documents_of(provider, http=with_bundle).metadata().issuer == provider.url

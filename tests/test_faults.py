@@ -180,17 +180,33 @@ def a_stock_airflow(stack: Stack) -> str:
 def an_old_style_plugin_is_installed(stack: Stack) -> str:
     folder = stack.home.path / "plugins"
     folder.mkdir()
-    (folder / "old_style.py").write_text(
-        "from airflow.plugins_manager import AirflowPlugin\n"
-        "from flask import Blueprint\n"
-        "hello = Blueprint('hello', __name__, url_prefix='/hello')\n"
-        "hello.add_url_rule('/', 'page', lambda: 'hello from the old style')\n"
-        "class OldStyle(AirflowPlugin):\n"
-        "    name = 'old_style'\n"
-        "    flask_blueprints = [hello]\n"
-    )
+    (folder / "old_style.py").write_text(OLD_STYLE_PLUGIN)
     with_environment(stack, AIRFLOW__CORE__PLUGINS_FOLDER=str(folder))
     return ""
+
+
+OLD_STYLE_PLUGIN = """
+from airflow.plugins_manager import AirflowPlugin
+from flask import Blueprint
+from flask_appbuilder import BaseView, expose, has_access
+
+hello = Blueprint("hello", __name__, url_prefix="/hello")
+hello.add_url_rule("/", "page", lambda: "hello from the old style")
+
+class Guarded(BaseView):
+    route_base = "/guarded"
+    default_view = "show"
+
+    @expose("/")
+    @has_access
+    def show(self):
+        return "for those who may"
+
+class OldStyle(AirflowPlugin):
+    name = "old_style"
+    flask_blueprints = [hello]
+    appbuilder_views = [{"name": "Guarded", "view": Guarded()}]
+"""
 
 
 def everything_is_logged(stack: Stack) -> str:
@@ -465,7 +481,7 @@ def test_an_old_style_plugin_gets_no_second_way_in(act: Act, idp: Handle) -> Non
     for path in {*DOORS, *pages} - {"/auth/login/local"}:
         assert asked_anew(act.stack, "GET", path).status_code != 404, path
         there = asked_anew(act.stack, "GET", path.replace("/auth/", "/pluginsv2/"))
-        assert there.status_code == 404, path
+        assert there.status_code in (403, 404), path
     for path in ("/pluginsv2/login/", "/pluginsv2/api/v1/security/login"):
         answer = asked_anew(act.stack, "POST", path, json={**ADMIN, "provider": "db"})
         assert answer.status_code in (400, 401, 404, 405), answer.text
@@ -482,8 +498,21 @@ def test_an_old_style_plugin_keeps_its_pages_and_people_their_sessions(act: Act,
     visitor.sign_in("ada")
     assert visitor.at("/pluginsv2/hello/").text == "hello from the old style"
     assert visitor.who() == "ada@contoso.example"
-    # The plugin's application has no sign-in page of its own to send people to, and says so plainly.
-    assert asked_anew(act.stack, "GET", "/pluginsv2/users/list/").status_code < 500
+    del visitor.cookies["_token"]
+    visitor.at("/auth/login/", allow_redirects=False)
+    assert visitor.who() == "ada@contoso.example"
+
+
+@on(Scene(an_old_style_plugin_is_installed))
+def test_a_guarded_page_of_an_old_style_plugin_refuses_without_failing(act: Act, idp: Handle) -> None:
+    """Flask-AppBuilder's own guard sends strangers to the sign-in view, and there is none there."""
+    may_come_back(idp, act.stack)
+    signed_in = act.stack.visitor()
+    signed_in.sign_in("ada")
+    for visitor in (act.stack.visitor(), signed_in):
+        page = visitor.at("/pluginsv2/guarded/")
+        assert page.status_code < 500
+        assert "for those who may" not in page.text
 
 
 @on(Scene(an_old_style_plugin_is_installed))

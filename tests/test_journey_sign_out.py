@@ -23,7 +23,6 @@ def copied(stack: Stack, open_window: OpenWindow, owner: Window, *names: str) ->
     """Another browser with these cookies of the owner's, as a thief would have them."""
     kept = [one for one in owner.context.cookies() if one.get("name") in names]
     assert len(kept) == len(names)
-    # The domain and the path say it all; a URL beside them is refused.
     return open_window(stack, storage_state={"cookies": kept, "origins": []})
 
 

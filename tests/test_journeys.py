@@ -68,7 +68,7 @@ def test_otto_operates_and_does_not_administer_people(
     before = runs_of(airflow, hello)
     otto.page.get_by_role("button", name="Trigger Dag").click()
     otto.page.get_by_role("dialog").get_by_role("button", name="Trigger", exact=True).click()
-    expect(otto.page.get_by_role("status")).to_contain_text("successfully triggered")
+    otto.told("successfully triggered")
     otto.keep("otto_triggered")
     assert runs_of(airflow, hello) == before + 1
 
@@ -96,7 +96,7 @@ def test_vera_looks_and_does_not_touch(airflow: Stack, hello: str, open_window: 
     before = runs_of(airflow, hello)
     vera.page.get_by_role("button", name="Trigger Dag").click()
     vera.page.get_by_role("dialog").get_by_role("button", name="Trigger", exact=True).click()
-    expect(vera.page.get_by_role("status")).to_contain_text("Access Denied")
+    vera.told("Access Denied")
     vera.keep("vera_trigger_refused")
     assert vera.get("/api/v2/dags") == 200
     assert vera.post(f"/api/v2/dags/{hello}/dagRuns", {"logical_date": None}) == 403
@@ -144,14 +144,29 @@ def test_losing_the_last_group_takes_every_role_away_and_refuses(
 ) -> None:
     ada = open_window(airflow)
     ada.sign_in("ada")
+    assert airflow.roles_of("ada@contoso.example") == {"Admin"}
+    lose_every_group(airflow, ada)
+    assert airflow.roles_of("ada@contoso.example") == set()
+
+
+def test_a_refusal_takes_from_older_sessions_what_it_takes_from_the_account(
+    airflow: Stack, open_window: OpenWindow
+) -> None:
+    """In the process that refuses; elsewhere Airflow's own cache of 30 seconds is a known limit."""
+    ada = open_window(airflow)
+    ada.sign_in("ada")
     assert ada.get("/api/v2/connections") == 200
+    lose_every_group(airflow, ada)
+    assert ada.get("/api/v2/connections") == 403
+
+
+def lose_every_group(airflow: Stack, ada: Window) -> None:
+    """Ada signs in again, and is in no group any more that the mapping knows."""
     assert airflow.idp
     airflow.idp.state.people.put("ada", {"groups": ["everyone"]})
     ada.at("/auth/login/entra")
     ada.person("ada").click()
     ada.shows("SSO-301", "You cannot use this Airflow")
-    assert airflow.roles_of("ada@contoso.example") == set()
-    assert ada.get("/api/v2/connections") == 403, "the session that ada still had opens nothing any more"
 
 
 # Where a sign-in ends

@@ -1,7 +1,7 @@
 """Signing in through an OpenID provider that others wrote: npm ``oidc-provider``, with its own pages.
 
-What we and our own local provider might both have misunderstood, this one would not forgive: it is
-certified, and asks for PKCE, a consent and its own kind of everything.
+Our plugin and our local provider were written by the same people, and may share a misunderstanding.
+This provider is certified, insists on PKCE, announces ``iss`` and asks for consent.
 """
 
 from __future__ import annotations

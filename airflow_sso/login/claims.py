@@ -96,17 +96,31 @@ def _text(claims: VerifiedClaims, settings: OidcProvider, field: str) -> str | N
 
 
 def _values(claims: VerifiedClaims, settings: OidcProvider, field: str) -> frozenset[str] | None:
-    """A set-valued field: an array, a single string, or an array written into a string."""
+    """A set-valued field: an array, a single string, or an array written into a string.
+
+    Where the vendor defines absence as "none", only absence is: what cannot be read is unknown.
+    """
+    unreadable = False
     for path in claim_paths(settings, field):
         value = _at(claims, path)
         if isinstance(value, str) and value.startswith("["):
             value = _array_in_a_string(value)
         if isinstance(value, str):
-            return frozenset({value}) if value else frozenset()
+            value = [value]
         if isinstance(value, list):
             # Numbers and objects are no group ids; a rule can only name strings.
-            return frozenset(one for one in value if isinstance(one, str) and one)
-    return frozenset() if field in vendor_of(settings).empty_when_absent else None
+            return frozenset(one for one in value if isinstance(one, str) and one and _is_text(one))
+        unreadable = unreadable or path in claims
+    return frozenset() if field in vendor_of(settings).empty_when_absent and not unreadable else None
+
+
+def _is_text(value: str) -> bool:
+    """Whether a database can keep it: no lone surrogate, which JSON can write."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _groups(claims: VerifiedClaims, settings: OidcProvider) -> frozenset[str] | None:
@@ -118,9 +132,22 @@ def _groups(claims: VerifiedClaims, settings: OidcProvider) -> frozenset[str] | 
 
 
 def _common_name(value: str) -> str | None:
-    """The CN of a distinguished name whose first part it is (RFC 4514)."""
-    match = re.match(r"\s*cn\s*=\s*((?:[^,+\\]|\\.)+?)\s*(?:,|$)", value, re.IGNORECASE)
-    return re.sub(r"\\(.)", r"\1", match.group(1)) if match else None
+    """The CN of a distinguished name whose first part it is (RFC 4514, section 2.4)."""
+    if len(value) > _MAX_SUBJECT:
+        return None
+    match = re.match(r"\s*cn\s*=\s*((?:[^,+\\]|\\.)*)(?:,|$)", value, re.IGNORECASE)
+    if match is None:
+        return None
+
+    def unescaped(escape: re.Match[bytes]) -> bytes:
+        written = escape.group(1)
+        return bytes.fromhex(written.decode()) if len(written) == 2 else written
+
+    raw = re.sub(rb"\\([0-9a-fA-F]{2}|.)", unescaped, match.group(1).strip().encode())
+    try:
+        return raw.decode() or None
+    except UnicodeDecodeError:
+        return None
 
 
 def _array_in_a_string(value: str) -> object:

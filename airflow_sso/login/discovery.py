@@ -18,7 +18,7 @@ from typing import Any
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
-from airflow_sso.errors import ProviderUnreachable, WrongIssuer
+from airflow_sso.errors import ProviderUnreachable, SsoError, WrongIssuer
 from airflow_sso.login.http import get_json
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.provider_settings import OidcProvider, check_url
@@ -53,26 +53,34 @@ class _Cached:
         self._what = what
         self._lock = threading.Lock()
         self._value: Any = None
+        self._failure: SsoError | None = None
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
 
     def get(self, *, force: bool = False) -> Any:
-        now = time.monotonic()
-        fresh = now - self._fetched_at < _REFRESH_AFTER
-        if self._value is not None and not force and (fresh or now - self._tried_at < _RETRY_AFTER):
+        asked_at = time.monotonic()
+        fresh = asked_at - self._fetched_at < _REFRESH_AFTER
+        if self._value is not None and not force and (fresh or asked_at - self._tried_at < _RETRY_AFTER):
             return self._value
         with self._lock:
-            if self._tried_at > now and self._value is not None:  # another thread has just fetched
-                return self._value
-            self._tried_at = time.monotonic()
-            try:
-                self._value = self._fetch()
-                self._fetched_at = time.monotonic()
-            except (ProviderUnreachable, WrongIssuer) as cause:
-                if self._value is None:
-                    raise
-                log.warning("%s: the last good answer is kept: %s", self._what, cause.detail)
+            # Those who waited for another's try share its outcome, and do not try in turn.
+            if self._tried_at < asked_at:
+                self._try()
+        if self._value is None:
+            assert self._failure is not None  # noqa: S101 (a try leaves one or the other)
+            raise self._failure
         return self._value
+
+    def _try(self) -> None:
+        try:
+            self._value, self._failure = self._fetch(), None
+            self._fetched_at = time.monotonic()
+        except (ProviderUnreachable, WrongIssuer) as cause:
+            self._failure = cause
+            if self._value is not None:
+                log.warning("%s: the last good answer is kept: %s", self._what, cause.detail)
+        finally:
+            self._tried_at = time.monotonic()
 
 
 class ProviderDocuments:
@@ -169,7 +177,7 @@ def _signing_key(entry: Any) -> Key | None:
     public = {name: value for name, value in entry.items() if name in _PUBLIC_MEMBERS}
     try:
         return kind.import_key(public) if kind else None
-    except (JoseError, ValueError, TypeError):
+    except (JoseError, ValueError, TypeError, KeyError):  # KeyError: a curve that nobody here knows
         return None
 
 

@@ -6,12 +6,16 @@ What must stay true: an answer that is slow, endless or not what was asked for e
 
 from __future__ import annotations
 
+import contextlib
 import json
-import time
+import socket
+import threading
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from airflow_sso.errors import ProviderUnreachable
 from airflow_sso.provider_settings import HttpSettings
@@ -19,32 +23,102 @@ from airflow_sso.provider_settings import HttpSettings
 MAX_BYTES = 1_000_000  # Entra's key set is about 20 kB; a token answer with 200 groups about 15 kB
 
 
+_in_use = threading.local()
+
+
+class _WatchedHTTP(HTTPConnection):
+    """A connection that its own thread can find, to shut it when time is up."""
+
+    def connect(self) -> None:
+        super().connect()
+        _in_use.socket = self.sock
+
+
+class _WatchedHTTPS(HTTPSConnection):
+    """The same with TLS."""
+
+    def connect(self) -> None:
+        super().connect()
+        _in_use.socket = self.sock
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _WatchedHTTP
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _WatchedHTTPS
+
+
+class _Deadline:
+    """Shuts the connection of this thread after so many seconds, whatever drips in on it.
+
+    Socket timeouts alone begin anew with every byte.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._shut)
+        self._timer.daemon = True
+        self.passed = False
+        _in_use.socket = None
+        self._holder = _in_use.__dict__
+
+    def _shut(self) -> None:
+        self.passed = True
+        connected = self._holder.get("socket")
+        if connected is not None:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+
 class _BoundedAdapter(HTTPAdapter):
     """Reads a whole answer within its limits, whatever the client that asks does with it."""
 
     def __init__(self, settings: HttpSettings) -> None:
-        super().__init__()
         self._settings = settings
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         seconds = self._settings.timeout.total_seconds()
-        deadline = time.monotonic() + seconds
         kwargs.update(timeout=seconds, stream=True)
         if self._settings.ca_bundle:
             # Set here because REQUESTS_CA_BUNDLE in the environment would win over the session's.
             kwargs["verify"] = str(self._settings.ca_bundle)
-        response = super().send(request, *args, **kwargs)
+        with _Deadline(seconds) as deadline:
+            try:
+                response = super().send(request, *args, **kwargs)
+                response._content = self._body(response)
+            except requests.RequestException as cause:
+                if deadline.passed:
+                    raise requests.Timeout("the answer took too long as a whole") from cause
+                raise
+        return response
+
+    @staticmethod
+    def _body(response: requests.Response) -> bytes:
         body = bytearray()
         for chunk in response.iter_content(16_384):
             body += chunk
             if len(body) > MAX_BYTES:
                 response.close()
                 raise requests.ConnectionError(f"the answer is larger than {MAX_BYTES} bytes")
-            if time.monotonic() > deadline:
-                response.close()
-                raise requests.Timeout("the answer took too long as a whole")
-        response._content = bytes(body)
-        return response
+        return bytes(body)
 
 
 def bound(session: requests.Session, settings: HttpSettings) -> requests.Session:

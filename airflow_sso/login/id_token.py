@@ -11,7 +11,6 @@ import base64
 import hashlib
 import hmac
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -25,6 +24,7 @@ from joserfc.jwk import Key
 from airflow_sso.errors import ClaimMissing, NotOurAttempt, SignatureInvalid, WrongIssuer, WrongTime
 
 _MAX_TOKEN = 100_000  # characters; 10,000 groups are about 500 kB and no honest token
+_LAST = 2**53  # seconds; past it no number is exact, and infinity and not-a-number are past it too
 #: Headers that let a token bring its own key, or ask for something we do not understand (RFC 8725, 3.10).
 _FORBIDDEN_HEADERS = ("jwk", "jku", "x5u", "crit", "b64", "zip")
 
@@ -141,7 +141,8 @@ def _json_object(raw: bytes, what: str) -> dict[str, Any]:
         raise ValueError(f"{name} is not JSON")
 
     try:
-        value = json.loads(raw, object_pairs_hook=without_duplicates, parse_constant=refuse_constant)
+        # As text: given bytes, the parser would guess UTF-16 and UTF-32 too (RFC 7519, section 7.2).
+        value = json.loads(raw.decode(), object_pairs_hook=without_duplicates, parse_constant=refuse_constant)
         json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text that can be kept
     except (ValueError, RecursionError) as cause:
         raise SignatureInvalid(f"the {what} of the ID token is not a JSON object: {cause}") from None
@@ -254,7 +255,7 @@ def _times(claims: dict[str, Any], expected: Expected) -> None:
 
 def _moment(claims: dict[str, Any], name: str) -> float:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LAST < value < _LAST:
         raise ClaimMissing(f"the claim {name} is missing or not a number")
     return float(value)
 

@@ -69,7 +69,7 @@ def _entra_guest(settings: EntraOidc, claims: dict[str, Any]) -> bool:
     """
     if str(claims.get("acct", "0")) == "1":
         return True
-    own = {claims["iss"], f"https://sts.windows.net/{settings.tenant_id}/"}
+    own = (claims["iss"], f"https://sts.windows.net/{settings.tenant_id}/")
     return "idp" in claims and claims["idp"] not in own
 
 

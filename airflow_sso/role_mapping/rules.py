@@ -29,7 +29,7 @@ _DN_SPACE = re.compile(r"\s*(?<!\\)([,=+])\s*")
 
 def comparable(value: str) -> str:
     """``value`` as it is compared: exactly, but GUIDs and DNs without regard to case (RFC 4517)."""
-    if "=" in value:
+    if "=" in value and len(value) <= 1000:
         return _DN_SPACE.sub(r"\1", value.strip()).casefold() if _DN.fullmatch(value) else value
     return value.lower() if _GUID.fullmatch(value) else value
 
