@@ -151,8 +151,8 @@ def _provider(document: Document, entry: Any, place: Place) -> OidcProvider | No
         key = "vendor" if kind[0] not in {v for v, _ in PROVIDER_MODELS} else "protocol"
         document.add((*place, key), f"is not one that this version speaks; it speaks {known}")
         return None
-    for key, fault in _not_there(entry):
-        document.add((*place, *key), fault)
+    for where, fault in _not_there(entry):
+        document.add((*place, *where), fault)
     provider: OidcProvider | None = yaml_document.validate(document, model, entry, place)
     return provider
 
