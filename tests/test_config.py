@@ -604,14 +604,53 @@ def test_no_fault_shows_a_value_that_was_substituted(
         assert "ensitive" not in shown
 
 
+@pytest.mark.parametrize(
+    "name", ["sensitive", "it's\nsensitive", 'a "sensitive" one', "sensitive\\"], ids=repr
+)
 def test_a_name_that_was_substituted_and_stands_twice_is_not_shown(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv("NAME", "sensitive")
+    monkeypatch.setenv("NAME", name)
     loaded = load(file, GOOD.replace("name: entra", "name: ${NAME}").replace("name: lab", "name: ${NAME}"))
-    (fault,) = told(loaded)
-    assert "is used twice" in fault
-    assert "sensitive" not in fault
+    assert any("is used twice" in fault for fault in told(loaded)), told(loaded)
+    for fault in told(loaded):
+        assert "sensitive" not in fault
+
+
+@pytest.mark.parametrize(
+    "value", ["/no//such/./sensitive//x", "no such/sensitive/", "it's\nsensitive", "se'n\"sitive"]
+)
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("http: {timeout: 5s}", "http: {ca_bundle: '${VALUE}'}"),
+        ("http: {timeout: 5s}", "http: {ca_bundle: '${VALUE}/ca.pem'}"),
+        ("client_auth: {secret: {env: TEST_SECRET}}", "client_auth: {secret: {file: '${VALUE}'}}"),
+        ("client_auth: {secret: {env: TEST_SECRET}}", "client_auth: {secret: {airflow_secret: '${VALUE}'}}"),
+        ("client_auth: {secret: {env: TEST_SECRET}}", "client_auth: {federated_token_file: '${VALUE}'}"),
+    ],
+)
+def test_a_value_that_reads_differently_in_a_message_is_not_shown_either(
+    file: Path, monkeypatch: pytest.MonkeyPatch, line: str, wrong: str, value: str
+) -> None:
+    monkeypatch.setenv("VALUE", value)
+    (fault,) = told(load(file, changed(line, wrong)))
+    assert "sitive" not in fault
+    assert "${VALUE}" in fault
+
+
+@pytest.mark.parametrize("value", ["must", "deny", "is not a key", "label", "providers", "", " "])
+def test_a_value_that_was_substituted_garbles_no_message(
+    file: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    text = changed(
+        "name: lab", "name: lab", "label: '${VALUE} '", "guests: allow", "lable: x", "clock_skew: 1"
+    )
+    monkeypatch.setenv("VALUE", "x")
+    expected = told(load(file, text))
+    assert len(expected) == 3
+    monkeypatch.setenv("VALUE", value)
+    assert told(load(file, text)) == expected
 
 
 # --- plain http, and where Airflow is ---------------------------------------------------------------------------
