@@ -14,7 +14,7 @@ export DEMO_PORT DEMO_IDP_PORT
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-check demo-reset test lint lock clean
+.PHONY: help demo demo-check demo-reset test lint mutate lock clean
 
 # A checkout that was moved or copied, or whose Python went away, gets a new environment.
 ifneq ($(shell $(PY) -c 'print(open("$(VENV)/root").read().strip())' 2>/dev/null),$(CURDIR))
@@ -45,6 +45,9 @@ lint: $(VENV)/dev.stamp  ## ruff and mypy
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+
+mutate: $(VENV)/dev.stamp  ## switch off one check at a time in a scratch copy, and see a test fail for each
+	$(PY) scripts/mutate.py
 
 lock:  ## move the locked versions to the newest that fit
 	@scripts/install.sh uv

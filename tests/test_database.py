@@ -133,6 +133,7 @@ def served_by_two(
     with stacks.migrated_home(migrated_database, path) as home:
         stack = Stack(home, idp=identity_provider)
         stack.configure([stacks.entra(identity_provider.url), stacks.generic(identity_provider.url)])
+        run(home, "sync-perm")  # two processes that make the same roles at once could disturb each other
         try:
             yield stack.start(workers=2)
         finally:

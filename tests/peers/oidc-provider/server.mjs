@@ -1,14 +1,15 @@
 /* An identity provider that others wrote (npm oidc-provider, OpenID-certified), with its own pages.
  *
- *   node server.mjs PORT REDIRECT_URI        the client's secret is in CLIENT_SECRET
+ *   node server.mjs PORT REDIRECT_URI id_token|userinfo
  *
- * Whoever types a name of PEOPLE into its sign-in page is that person; any password will do. */
+ * The last word says where it tells about people. The client's secret is in CLIENT_SECRET. Whoever types
+ * a name of PEOPLE into its sign-in page is that person; any password will do. */
 
 import { generateKeyPairSync } from 'node:crypto';
 
 import { Provider } from 'oidc-provider';
 
-const [port, redirectUri] = process.argv.slice(2);
+const [port, redirectUri, place] = process.argv.slice(2);
 
 const PEOPLE = {
   grace: { given_name: 'Grace', family_name: 'Hopper', groups: ['everyone', 'airflow_prod_admin'] },
@@ -34,7 +35,7 @@ const provider = new Provider(`http://localhost:${port}`, {
     email: ['email', 'email_verified'],
     groups: ['groups'],
   },
-  conformIdTokenClaims: false, // the claims of all granted scopes are in the ID token
+  conformIdTokenClaims: place === 'userinfo', // else the claims of all granted scopes are in the ID token too
   async findAccount(ctx, login) {
     const person = PEOPLE[login];
     return person && {
