@@ -1,8 +1,9 @@
 """A real Chromium for the journeys, and what one person does with it.
 
-A test module takes the fixtures by name: ``chromium, open_window = browser.chromium, browser.open_window``.
-What must stay true: a window watches itself all the time, and a journey fails when any request left for
-a host other than Airflow and the provider, or when a page of ours complained on the console.
+A module of journeys says ``pytestmark = browser.journey`` and takes the fixtures by name:
+``chromium, open_window = browser.chromium, browser.open_window``. What must stay true: a window watches
+itself all the time, and a journey fails when any request left for a host other than Airflow and the
+provider, or when a page of ours complained on the console.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ WIDE = {"width": 1280, "height": 800}
 NARROW = {"width": 320, "height": 800}
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_EXECUTABLE = next(filter(None, map(shutil.which, _NAMES)), None)
+_NO_CHROMIUM = "there is no Chromium here"
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -54,6 +57,12 @@ _PATIENCE = 30_000.0
 
 expect.set_options(timeout=_PATIENCE)
 
+#: For a module of journeys; skips before any server is started.
+journey = [
+    pytest.mark.journey,
+    pytest.mark.skipif(_EXECUTABLE is None and not os.environ.get("CI"), reason=_NO_CHROMIUM),
+]
+
 
 def missing(what: str) -> NoReturn:
     """Skip for want of a tool; in CI, where a skipped test would hide a fault, fail."""
@@ -65,11 +74,10 @@ def missing(what: str) -> NoReturn:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One headless browser a module: while it runs, no other test may start an event loop."""
-    executable = next(filter(None, map(shutil.which, _NAMES)), None)
-    if executable is None:
-        missing("there is no Chromium here")
+    if _EXECUTABLE is None:
+        missing(_NO_CHROMIUM)
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        running = playwright.chromium.launch(executable_path=_EXECUTABLE, args=_ARGUMENTS)
         yield running
         running.close()
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import expect
 
 from tests import browser
 from tests.browser import Window
 from tests.stack import Stack
 
-pytestmark = pytest.mark.journey
+pytestmark = browser.journey
 
 chromium, open_window = browser.chromium, browser.open_window
 OpenWindow = Callable[..., Window]

@@ -15,7 +15,7 @@ from tests import browser, stack
 from tests.browser import Window
 from tests.stack import Stack
 
-pytestmark = pytest.mark.journey
+pytestmark = browser.journey
 
 chromium, open_window = browser.chromium, browser.open_window
 OpenWindow = Callable[..., Window]

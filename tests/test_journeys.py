@@ -13,7 +13,7 @@ from tests import browser
 from tests.browser import REPOSITORY, Window
 from tests.stack import Stack
 
-pytestmark = pytest.mark.journey
+pytestmark = browser.journey
 
 chromium, open_window = browser.chromium, browser.open_window
 OpenWindow = Callable[..., Window]

@@ -25,7 +25,7 @@ from tests import browser, stack
 from tests.browser import PEER, Window
 from tests.stack import Stack
 
-pytestmark = pytest.mark.journey
+pytestmark = browser.journey
 
 chromium, open_window = browser.chromium, browser.open_window
 OpenWindow = Callable[..., Window]
