@@ -7,10 +7,11 @@ weakens a check is spelled ``insecure_*``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -113,7 +114,11 @@ def _external_url(document: Document, data: dict[str, Any], default: str | None)
     except ValueError as cause:
         document.add(("external_url",), str(cause))
         return None
-    stripped = url.rstrip("/")
+    parts = urlsplit(url)
+    # As browsers write it: what they send back is compared with it.
+    default_port = {"https": 443, "http": 80}[parts.scheme]
+    host = parts.netloc.lower().removesuffix(f":{default_port}")
+    stripped = f"{parts.scheme}://{host}{parts.path}".rstrip("/")
     if stripped.endswith("/auth"):
         document.add(("external_url",), "must not contain /auth; Airflow adds it by itself")
         return None
@@ -130,7 +135,9 @@ def _providers(document: Document, raw: list[Any]) -> tuple[dict[str, OidcProvid
         provider = _provider(document, entry, place)
         name = str(entry.get("name") or "") if isinstance(entry, dict) else ""
         if name and name in names:
-            document.add((*place, "name"), f"the name {name!r} is used twice")
+            document.add(
+                (*place, "name"), f"the name {document.as_written((*place, 'name'), name)!r} is used twice"
+            )
         names.add(name)
         if provider and not any(fault.place[:2] == place for fault in document.faults) and name not in shut:
             good[name] = provider
@@ -151,27 +158,30 @@ def _provider(document: Document, entry: Any, place: Place) -> OidcProvider | No
         key = "vendor" if kind[0] not in {v for v, _ in PROVIDER_MODELS} else "protocol"
         document.add((*place, key), f"is not one that this version speaks; it speaks {known}")
         return None
-    for where, fault in _not_there(entry):
-        document.add((*place, *where), fault)
+    _note_what_is_not_there(document, entry, place)
     provider: OidcProvider | None = yaml_document.validate(document, model, entry, place)
     return provider
 
 
-def _not_there(entry: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+def _note_what_is_not_there(document: Document, entry: dict[str, Any], place: Place) -> None:
     """Secrets and files that are named and cannot be read now: where they are named, and why.
 
     Looked at apart from the rest, so that a fault beside them hides none in them.
     """
     auth, http = _alone(ClientAuth, entry, "client_auth"), _alone(HttpSettings, entry, "http")
-    for reference in auth.references if auth else ():
+    for step, reference in (auth.references if auth else {}).items():
+        at = (*place, "client_auth", *step)
         try:
             reference.reveal()
         except SecretUnavailable as cause:
-            yield ("client_auth", "secret" if auth and auth.secret else "certificate"), str(cause)
-    if auth and auth.federated_token_file and not _is_file(auth.federated_token_file):
-        yield ("client_auth", "federated_token_file"), f"there is no file {auth.federated_token_file}"
-    if http and http.ca_bundle and not _is_file(http.ca_bundle):
-        yield ("http", "ca_bundle"), f"there is no file {http.ca_bundle}"
+            document.add(at, cause.naming(document.as_written((*at, reference.kind), reference.name)))
+    files: dict[tuple[str, ...], Path | None] = {
+        ("client_auth", "federated_token_file"): auth.federated_token_file if auth else None,
+        ("http", "ca_bundle"): http.ca_bundle if http else None,
+    }
+    for step, path in files.items():
+        if path and not _is_file(path):
+            document.add((*place, *step), f"there is no file {document.as_written((*place, *step), path)}")
 
 
 def _alone(model: type[_Model], entry: dict[str, Any], key: str) -> _Model | None:

@@ -136,10 +136,15 @@ class ClientAuth(Strict):
         return self
 
     @property
-    def references(self) -> tuple[Secret, ...]:
-        """Every secret that is named here."""
-        pair = (self.certificate.certificate, self.certificate.private_key) if self.certificate else ()
-        return (self.secret, *pair) if self.secret else pair
+    def references(self) -> dict[tuple[str, ...], Secret]:
+        """Every secret that is named here, by its place."""
+        pair = self.certificate
+        named = {
+            ("secret",): self.secret,
+            ("certificate", "certificate"): pair and pair.certificate,
+            ("certificate", "private_key"): pair and pair.private_key,
+        }
+        return {place: secret for place, secret in named.items() if secret}
 
 
 class ClaimPaths(Strict):

@@ -20,13 +20,24 @@ SPELLINGS = "{env: NAME}, {file: /path} or {airflow_secret: key}"
 
 
 class SecretUnavailable(Exception):
-    """The place that a secret reference names holds nothing; the message names the place."""
+    """The place that a secret reference names holds nothing; the message names the place.
+
+    :param message: with ``{}`` where the name stands.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message.format(name))
+        self._message = message
+
+    def naming(self, name: str) -> str:
+        """The message with another name: as it is written, where it came out of a variable."""
+        return self._message.format(name)
 
 
 def _from_env(name: str) -> str:
     value = os.environ.get(name, "")
     if not value:
-        raise SecretUnavailable(f"the environment variable {name} is not set, or is empty")
+        raise SecretUnavailable("the environment variable {} is not set, or is empty", name)
     return value
 
 
@@ -35,9 +46,9 @@ def _from_file(path: str) -> str:
         value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as cause:
         reason = getattr(cause, "strerror", None) or "it is not UTF-8 text"
-        raise SecretUnavailable(f"the file {path} cannot be read: {reason}") from None
+        raise SecretUnavailable(f"the file {{}} cannot be read: {reason}", path) from None
     if not value:
-        raise SecretUnavailable(f"the file {path} is empty")
+        raise SecretUnavailable("the file {} is empty", path)
     return value
 
 
@@ -46,7 +57,7 @@ def _from_airflow(key: str) -> str:
 
     value = airflow_compat.secrets_backend_config(key)
     if not value:
-        raise SecretUnavailable(f"Airflow's secrets backend has no configuration value {key!r}")
+        raise SecretUnavailable("Airflow's secrets backend has no configuration value '{}'", key)
     return value
 
 

@@ -60,8 +60,6 @@ class Document:
     lines: dict[Place, int] = field(default_factory=dict)
     written: dict[Place, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    substituted: dict[str, str] = field(default_factory=dict)
-    """What came out of the environment, and how it was written: no message shows the former."""
 
     def fault(self, place: Place, message: str) -> Fault:
         """A fault at ``place``, on the line of the nearest enclosing value that has one."""
@@ -70,9 +68,11 @@ class Document:
             line = self.lines.get(place[:depth])
             if line:
                 break
-        for value, written in self.substituted.items():
-            message = message.replace(value, written)
         return Fault(self.file, place, message, line)
+
+    def as_written(self, place: Place, value: object) -> str:
+        """``value`` as a message may show it: what the file says, never what a variable held."""
+        return self.written.get(place, str(value))
 
     def add(self, place: Place, message: str) -> None:
         """Note a fault."""
@@ -188,10 +188,7 @@ class _Builder:
                 return ""
             return variables[name]
 
-        value = _VARIABLE.sub(replace, text)
-        if len(value) > 2:  # shorter ones would only garble messages
-            self._document.substituted[value] = text
-        return value
+        return _VARIABLE.sub(replace, text)
 
 
 def validate(document: Document, model: type[BaseModel], data: Any, place: Place = ()) -> Any:

@@ -108,8 +108,10 @@ def _values(claims: VerifiedClaims, settings: OidcProvider, field: str) -> froze
         if isinstance(value, str):
             value = [value]
         if isinstance(value, list):
-            # Numbers and objects are no group ids; a rule can only name strings.
-            return frozenset(one for one in value if isinstance(one, str) and one and _is_text(one))
+            entries = [str(one) if type(one) is int else one for one in value]
+            # An entry that cannot be read may be the very one that a deny rule names.
+            if all(isinstance(one, str) and _is_text(one) for one in entries):
+                return frozenset(one for one in entries if one)
         unreadable = unreadable or path in claims
     return frozenset() if field in vendor_of(settings).empty_when_absent and not unreadable else None
 

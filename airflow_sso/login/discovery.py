@@ -29,6 +29,7 @@ _REFRESH_AFTER = 3600.0  # seconds; fact A7: refresh about hourly
 _RETRY_AFTER = 60.0  # seconds between tries while the provider does not answer
 _FORCED_REFETCHES = 3  # a bucket of three, one refilled every five minutes
 _REFILL_AFTER = 300.0
+_SHORTEST_RSA = 2048  # bits; RFC 7518, section 3.3
 _KEY_TYPES: dict[str, type[Key]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}  # never `oct`
 
 
@@ -170,15 +171,20 @@ def _is_of_issuer(entry: Any, issuer: str) -> bool:
 
 
 def _signing_key(entry: Any) -> Key | None:
-    """One JWKS entry as a public key, or ``None`` when it is not one for signatures (RFC 7517, 4.2)."""
+    """One JWKS entry as a public key, or ``None`` when it is not one for signatures (RFC 7517, 4.2, 4.3)."""
     if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
+        return None
+    if "key_ops" in entry and "verify" not in (entry["key_ops"] or ()):
         return None
     kind = _KEY_TYPES.get(str(entry.get("kty")))
     public = {name: value for name, value in entry.items() if name in _PUBLIC_MEMBERS}
     try:
-        return kind.import_key(public) if kind else None
+        key = kind.import_key(public) if kind else None
     except (JoseError, ValueError, TypeError, KeyError):  # KeyError: a curve that nobody here knows
         return None
+    if isinstance(key, RSAKey) and key.raw_value.key_size < _SHORTEST_RSA:
+        return None
+    return key
 
 
 #: What is read of a JWKS entry; a private member or a URL in it is not.

@@ -68,7 +68,8 @@ class _Deadline:
         connected = self._holder.get("socket")
         if connected is not None:
             with contextlib.suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
+                # The plain socket's method: a TLS socket's own would pull the rug from under its reader.
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
     def __enter__(self) -> _Deadline:
         self._timer.start()

@@ -62,12 +62,12 @@ def _entra_issuer(settings: EntraOidc) -> str:
 
 
 def _entra_guest(settings: EntraOidc, claims: dict[str, Any]) -> bool:
-    """``acct`` 1, or an ``idp`` that is not this tenant (facts A10, A13).
+    """``acct`` other than 0, or an ``idp`` that is not this tenant (facts A10, A13).
 
     Microsoft leaves ``idp`` out when the issuer itself is the identity provider, and ``acct`` is an
     optional claim: its absence says nothing.
     """
-    if str(claims.get("acct", "0")) == "1":
+    if claims.get("acct", 0) not in (0, "0"):
         return True
     own = (claims["iss"], f"https://sts.windows.net/{settings.tenant_id}/")
     return "idp" in claims and claims["idp"] not in own
