@@ -83,6 +83,13 @@ class ConfigurationFaulty(NotReady):
     )
 
 
+class ProviderShut(ConfigurationFaulty):
+    """One provider's configuration is not as it must be; the others' doors are open."""
+
+    headline = "This way of signing in is not ready"
+    message = "This identity provider is not set up correctly in Airflow, so nobody can sign in through it."
+
+
 class TablesMissing(NotReady):
     """The tables of :mod:`airflow_sso.models` are not there, or are of another version."""
 
@@ -97,6 +104,11 @@ class SignInFailed(SsoError):
 
 class AttemptLost(SignInFailed):
     """The callback belongs to no pending attempt of this browser (RFC 9700, section 4.7)."""
+
+    def __init__(self, detail: str = "", *, next_url: str | None = None) -> None:
+        """:param next_url: where the person was going, if this browser's own attempt has just expired."""
+        super().__init__(detail)
+        self.next_url = next_url
 
     code = "SSO-101"
     headline = "This sign-in has expired"
@@ -209,6 +221,12 @@ class NoGroupMapped(NoMappedRole):
     """The same refusal, said with the number of groups that were looked at."""
 
     message = "You are signed in at your identity provider, but none of your {groups} groups opens Airflow."
+
+
+class OnlyGroupNotMapped(NoMappedRole):
+    """The same of somebody who is in one group."""
+
+    message = "You are signed in at your identity provider, but your one group there does not open Airflow."
 
 
 class DeactivatedHere(AccessDenied):

@@ -32,6 +32,10 @@ class Urls:
     def is_https(self) -> bool:
         return self.external_url.startswith("https://")
 
+    def is_of_sign_in(self, url: str) -> bool:
+        """Whether a page is served by the auth manager, as Flask-AppBuilder's own pages are."""
+        return bool(self.prefix) and url.startswith(self._at("/"))
+
     def login(self, next_url: str | None = None) -> str:
         return self._at("/login/", next=next_url)
 

@@ -216,6 +216,9 @@ def test_what_only_entra_can_do_wrong(
         ({"authorize__iss": "missing"}, "SSO-202"),  # it announces that it sends one
         ({"authorize__state": "wrong"}, "SSO-101"),
         ({"authorize__state": "missing"}, "SSO-101"),
+        ({"authorize__state": "twice"}, "SSO-101"),
+        ({"authorize__code": "twice"}, "SSO-101"),
+        ({"authorize__iss": "twice"}, "SSO-101"),
         ({"authorize__code": "missing"}, "SSO-102"),
         ({"authorize__code": "unknown"}, "SSO-102"),
     ],

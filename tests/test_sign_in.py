@@ -31,7 +31,7 @@ def test_the_mapping_decides_what_a_person_is(
 @pytest.mark.parametrize(
     ("person", "code", "words"),
     [
-        ("nora", "SSO-301", "none of your 1 groups opens Airflow"),
+        ("nora", "SSO-301", "your one group there does not open Airflow"),
         ("hugo", "SSO-306", "guests are not let into this Airflow"),
         ("over", "SSO-305", "could not find out which groups you are in"),
     ],

@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from airflow_sso import database
+from airflow_sso import airflow_compat, database
 from airflow_sso.accounts import fab_users, links, matching, names
 from airflow_sso.accounts.matching import Link, UserRow
 from airflow_sso.audit import Journal, Subject
-from airflow_sso.errors import BY_CODE, AccessDenied, NoGroupMapped, NoMappedRole
+from airflow_sso.errors import BY_CODE, AccessDenied, NoGroupMapped, NoMappedRole, OnlyGroupNotMapped
 from airflow_sso.identity import Identity
 from airflow_sso.role_mapping import RoleDecision
 
@@ -34,6 +34,10 @@ def admit(identity: Identity, decision: RoleDecision, reference: str, *, adopts:
         # Two first sign-ins of one person at the same moment, or a name taken between look and
         # write: what was in the way is there now, so the second look sees it.
         outcome = _in_one_transaction(identity, decision, reference, adopts)
+    user_id = outcome.user_id if isinstance(outcome, AccessDenied) else outcome
+    if user_id is not None:
+        # A role given or taken counts at the next request of this process, in older sessions too.
+        airflow_compat.forget_cached_user(user_id)
     if isinstance(outcome, AccessDenied):
         raise outcome
     return outcome
@@ -156,16 +160,30 @@ class _Admission:
         if user and link and not decision.keeps_roles:
             self._set_roles(user, fab_users.roles_of(self._connection, user.user_id), link.given_roles)
             links.seen(self._connection, self._identity, decision.facts, decision.roles)
-        detail = f"unknown: {', '.join(decision.unknown)}" if decision.unknown else "no rule gives a role"
+        detail = self._what_is_unknown() or "no rule gives a role"
         if decision.matched:
             detail = "matched: " + ", ".join(f"rule {match.rule.number}" for match in decision.matched)
         return self._refusal(code, detail, user)
+
+    def _what_is_unknown(self) -> str:
+        """For the log: which facts were not known, and what to do about groups."""
+        unknown = self._decision.unknown
+        if not unknown:
+            return ""
+        why = ""
+        if "group" in unknown and self._identity.group_overage:
+            why = "; the person is in more groups than fit into a token"
+        elif "group" in unknown:
+            why = "; the provider sent no readable groups claim (claims: {groups: ...} names another)"
+        return f"unknown: {', '.join(unknown)}{why}"
 
     def _refusal(self, code: str, detail: str, user: UserRow | None) -> AccessDenied:
         about: dict[str, Any] = {"identity": self._identity}
         if user is not None:
             about |= {"user_id": user.user_id, "username": user.username}
         if code == NoMappedRole.code and self._identity.groups:
+            if len(self._identity.groups) == 1:
+                return OnlyGroupNotMapped(detail, **about)
             return NoGroupMapped(detail, groups=len(self._identity.groups), **about)
         error_class = BY_CODE[code]
         assert issubclass(error_class, AccessDenied)  # noqa: S101 (decisions name codes of 301 to 308)

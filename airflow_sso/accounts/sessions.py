@@ -29,7 +29,6 @@ def start(security_manager: Any, user_id: int) -> None:
     login_user(user, remember=False)
     flask.g.user = user
     security_manager.update_user_auth_stat(user)
-    airflow_compat.forget_cached_user(user_id)
 
 
 def _leave_old_session() -> None:

@@ -101,7 +101,7 @@ def take(provider: str, state: str | None, browser_id: str | None) -> Attempt:
         if connection.execute(delete(login_attempts).where(login_attempts.c.id == row.id)).rowcount != 1:
             raise AttemptLost("the attempt has just been used")
     if row.expires_at < models.now():
-        raise AttemptLost("the attempt is older than ten minutes")
+        raise AttemptLost("the attempt is older than ten minutes", next_url=row.next_url)
     return Attempt(
         provider=row.provider, nonce=row.nonce, code_verifier=row.code_verifier, next_url=row.next_url
     )

@@ -7,11 +7,13 @@ reaches 4 KB.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import flask
 
 from airflow_sso import airflow_compat
+from airflow_sso.errors import AttemptLost
 from airflow_sso.login import attempt
 from airflow_sso.urls import Urls
 
@@ -64,6 +66,17 @@ def forget_sign_in(response: Any, urls: Urls) -> None:
     response.delete_cookie(
         _BEEN_HERE, path=airflow_compat.cookie_path(), secure=urls.is_https, httponly=True, samesite="Lax"
     )
+
+
+def single_values(request: flask.Request) -> Mapping[str, str]:
+    """The query's parameters, each of which may stand once (RFC 6749, section 3.1).
+
+    :raises AttemptLost: when one stands twice: whoever reads the first and whoever reads the last
+        would see two different answers.
+    """
+    if any(len(values) > 1 for _, values in request.args.lists()):
+        raise AttemptLost("a parameter of the callback stands twice")
+    return request.args.to_dict()
 
 
 def uncached(response: Any) -> Any:

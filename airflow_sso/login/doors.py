@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_sso.config import LoadedConfig
-from airflow_sso.errors import ConfigurationFaulty
+from airflow_sso.errors import ConfigurationFaulty, ProviderShut
 from airflow_sso.role_mapping import Mapping, MappingFile
 from airflow_sso.urls import Urls
 
@@ -47,7 +47,7 @@ class Doors:
         """
         self.require_open()
         if name in self.shut:
-            raise ConfigurationFaulty(f"the provider {name!r} is shut: {'; '.join(self.faults)}")
+            raise ProviderShut(f"the provider {name!r} is shut: {'; '.join(self.faults)}")
         return self.open.get(name)
 
     def current_mapping(self) -> Mapping:

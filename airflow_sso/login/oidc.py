@@ -19,6 +19,7 @@ from airflow_sso.errors import (
     CodeExchangeRefused,
     ConsentDenied,
     ProviderUnreachable,
+    SsoError,
     WrongIssuer,
 )
 from airflow_sso.identity import Identity
@@ -47,7 +48,7 @@ class OidcDoor:
         :param switch_account: ask the provider to offer other accounts (``prompt=select_account``).
         """
         metadata = self._documents.metadata()
-        extra = {"prompt": "select_account"} if switch_account else {}
+        extra = {"prompt": vendor_of(self.settings).switch_prompt} if switch_account else {}
         with self._client(client_auth.Credentials("none", self.settings.client_id)) as client:
             url, _state = client.create_authorization_url(
                 metadata.authorization_endpoint,
@@ -67,7 +68,7 @@ class OidcDoor:
         metadata = self._documents.metadata()
         _check_response_issuer(metadata, response)
         if "error" in response:
-            raise ConsentDenied(f"the provider answered {_clip(response['error'])}")
+            raise _refused_by_provider(response["error"])
         if not response.get("code"):
             raise CodeExchangeRefused("the response has neither code nor error")
         answer = self._exchange(metadata, response["code"], attempt.code_verifier)
@@ -154,6 +155,16 @@ def _check_response_issuer(metadata: Metadata, response: Mapping[str, str]) -> N
         raise WrongIssuer("the response has no iss, though the provider announces it")
     if issuer is not None and issuer != metadata.issuer:
         raise WrongIssuer(f"the response is from {_clip(issuer)!r}, not {metadata.issuer!r}")
+
+
+def _refused_by_provider(error: str) -> SsoError:
+    """What an error on the authorization response means (RFC 6749, 4.1.2.1; OpenID Connect Core, 3.1.2.6)."""
+    detail = f"the provider answered {_clip(error)}"
+    if error in ("server_error", "temporarily_unavailable"):
+        return ProviderUnreachable(detail)
+    if error.startswith(("invalid_", "unsupported_", "unauthorized_", "request_", "registration_")):
+        return CodeExchangeRefused(detail)
+    return ConsentDenied(detail)
 
 
 def _only_usable_answers(answer: requests.Response) -> requests.Response:

@@ -33,6 +33,8 @@ class Vendor:
         fields whose absence the vendor defines as "none"; everything else absent is unknown.
     ``userinfo``
         whether a claim that the ID token lacks may be asked for there.
+    ``switch_prompt``
+        the ``prompt`` that offers another account; ``login`` is all that a provider must know (Core, 15.1).
     ``assertion_algorithm``
         what our client assertions are signed with (RFC 7523).
     ``is_guest``
@@ -49,6 +51,7 @@ class Vendor:
     required_claims: Callable[[Any], dict[str, str | None]] = field(default=lambda _settings: {})
     empty_when_absent: frozenset[str] = frozenset()
     userinfo: bool = True
+    switch_prompt: str = "login"
     case_insensitive_subject: bool = False
     is_guest: Callable[[Any, dict[str, Any]], bool] = field(default=lambda _settings, _claims: False)
 
@@ -103,6 +106,7 @@ VENDORS: dict[str, Vendor] = {
             app_roles=("roles",),
         ),
         algorithms=("RS256",),
+        switch_prompt="select_account",
         client_auth_method="post",
         assertion_algorithm="PS256",  # fact A20
         userinfo=False,  # fact A32: it knows no groups, and nothing that the ID token lacks

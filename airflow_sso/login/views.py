@@ -68,7 +68,10 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
         doors = self.doors()
         next_url = flask.g.sso_next = doors.urls.own_page(flask.request.args.get("next"))
         if flask.g.user is not None and flask.g.user.is_authenticated:
-            return airflow_compat.redirect_with_token()(next_url)  # the UI is back for a fresh token
+            # The UI is back for a fresh token; or a page of Flask-AppBuilder sends away somebody who may
+            # not see it, and sending them there again would never end.
+            away = doors.urls.home if doors.urls.is_of_sign_in(next_url) else next_url
+            return airflow_compat.redirect_with_token()(away)
         database.require_tables()
         doors.require_open()
         if len(doors.open) == 1 and not doors.shut:
@@ -102,7 +105,7 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
     def oauth_authorized(self, provider: str) -> Any:
         """The redirect URI: from the provider's answer to a signed-in Airflow user."""
         doors, door = self._door(provider)
-        answer = flask.request.args
+        answer = browser.single_values(flask.request)
         attempt = attempts.take(provider, answer.get("state"), browser.bound_id(flask.request, doors.urls))
         flask.g.sso_next = attempt.next_url
         identity = door.finish(attempt, answer)
@@ -152,7 +155,7 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
             doors.support_contact,
             reference=reference,
             provider=provider,
-            next_url=flask.g.get("sso_next"),
+            next_url=getattr(error, "next_url", None) or flask.g.get("sso_next"),
         )
 
     def _calm_page(self, provider: str | None) -> flask.Response:
