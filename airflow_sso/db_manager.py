@@ -6,6 +6,7 @@ Airflow finds it through :mod:`airflow_sso.provider_info`; importing it builds n
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from airflow.utils.db_manager import BaseDBManager
 
@@ -23,3 +24,11 @@ class SsoDBManager(BaseDBManager):  # type: ignore[misc]
     alembic_file = str(_MIGRATIONS / "alembic.ini")
     supports_table_dropping = True
     revision_heads_map = {"0.1.0": "0001"}  # noqa: RUF012 (the base class's attribute, not ours to type)
+
+    def _stamp_base_revision(self, config: Any) -> None:
+        """Called when some of our tables are there and no version says which.
+
+        Airflow would take them for complete; what is missing is made first.
+        """
+        self.metadata.create_all(self.session.get_bind().engine)
+        super()._stamp_base_revision(config)

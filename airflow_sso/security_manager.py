@@ -19,7 +19,7 @@ from airflow_sso.accounts import fab_users
 from airflow_sso.errors import LocalDoorShut
 from airflow_sso.login import doors
 from airflow_sso.login.doors import Doors
-from airflow_sso.login.views import SsoAuthView
+from airflow_sso.login.views import ClosedAuthView, SsoAuthView
 from airflow_sso.urls import Urls
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         # A second web application is built for old-style plugins and served under /pluginsv2 with
         # cookies of the same names; sign-in routes there would sign people out here.
         if getattr(self.appbuilder, "enable_plugins", False):
+            self.auth_view = self.appbuilder.add_view_no_menu(ClosedAuthView())
             return
         super().register_views()
 

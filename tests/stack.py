@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ class Stack:
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Read the metadata database."""
-        with sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True)) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query, parameters)]
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -304,7 +305,7 @@ def migrated(home: AirflowHome) -> AirflowHome:
 def test_airflow_db_migrate_makes_our_tables_too(migrated: AirflowHome) -> None:
     from airflow_sso import models
 
-    with sqlite3.connect(migrated.database) as connection:
+    with closing(sqlite3.connect(migrated.database)) as connection:
         tables = {
             name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")
         }

@@ -10,7 +10,19 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from airflow_sso import database
@@ -66,18 +78,19 @@ def by_username(connection: Connection, username: str) -> UserRow | None:
 def taken(connection: Connection, *, username: str, email: str, but_not_by: int | None) -> tuple[bool, bool]:
     """Whether another user holds the username, and whether another user holds the address.
 
-    Both are compared without regard to case, as some of the databases do by themselves.
+    Both are compared without regard to case, and the database lowers both sides: what it takes for
+    the same letter is what its unique index goes by.
     """
-    users = _tables()["ab_user"]
-    name, address = func.lower(users.c.username), func.lower(users.c.email)
-    query = select(users.c.id, name.label("name"), address.label("address")).where(
-        or_(name == username.lower(), address == email.lower())
-    )
+    users = table()
+    same_name = func.lower(users.c.username) == func.lower(bindparam("username", username))
+    same_address = func.lower(users.c.email) == func.lower(bindparam("email", email))
+    query = select(
+        users.c.id,
+        case((same_name, 1), else_=0).label("name"),
+        case((same_address, 1), else_=0).label("address"),
+    ).where(or_(same_name, same_address))
     rows = [row for row in connection.execute(query) if row.id != but_not_by]
-    return (
-        any(row.name == username.lower() for row in rows),
-        any(row.address == email.lower() for row in rows),
-    )
+    return any(row.name for row in rows), any(row.address for row in rows)
 
 
 def add(connection: Connection, *, created_on: datetime, **values: str) -> int:

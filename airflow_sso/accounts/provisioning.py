@@ -16,7 +16,14 @@ from airflow_sso import airflow_compat, database
 from airflow_sso.accounts import fab_users, links, matching, names
 from airflow_sso.accounts.matching import Link, UserRow
 from airflow_sso.audit import Journal, Subject
-from airflow_sso.errors import BY_CODE, AccessDenied, NoGroupMapped, NoMappedRole, OnlyGroupNotMapped
+from airflow_sso.errors import (
+    BY_CODE,
+    AccessDenied,
+    AccountInTheWay,
+    NoGroupMapped,
+    NoMappedRole,
+    OnlyGroupNotMapped,
+)
 from airflow_sso.identity import Identity
 from airflow_sso.role_mapping import RoleDecision
 
@@ -33,7 +40,7 @@ def admit(identity: Identity, decision: RoleDecision, reference: str, *, adopts:
     except IntegrityError:
         # Two first sign-ins of one person at the same moment, or a name taken between look and
         # write: what was in the way is there now, so the second look sees it.
-        outcome = _in_one_transaction(identity, decision, reference, adopts)
+        outcome = _at_the_second_try(identity, decision, reference, adopts)
     user_id = outcome.user_id if isinstance(outcome, AccessDenied) else outcome
     if user_id is not None:
         # A role given or taken counts at the next request of this process, in older sessions too.
@@ -41,6 +48,16 @@ def admit(identity: Identity, decision: RoleDecision, reference: str, *, adopts:
     if isinstance(outcome, AccessDenied):
         raise outcome
     return outcome
+
+
+def _at_the_second_try(
+    identity: Identity, decision: RoleDecision, reference: str, adopts: str | None
+) -> int | AccessDenied:
+    try:
+        return _in_one_transaction(identity, decision, reference, adopts)
+    except IntegrityError as cause:
+        # A collation that takes two names for one, say; the statement would show the names.
+        return AccountInTheWay(f"{type(cause.orig).__name__} at the second try", identity=identity)
 
 
 def _in_one_transaction(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 from flask_appbuilder import expose
-from flask_appbuilder.security.views import AuthOAuthView
+from flask_appbuilder.security.views import AuthOAuthView, AuthView
 
 from airflow_sso import airflow_compat, audit, database, pages, role_mapping
 from airflow_sso.accounts import provisioning, sessions
@@ -176,3 +176,20 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
             {"label": label, "url": None, "shut": True, "code": "SSO-501"} for label in doors.shut.values()
         ]
         return ready + shut
+
+
+class ClosedAuthView(AuthView):  # type: ignore[misc]
+    """Stands where Flask-AppBuilder looks for a sign-in view and there must be none.
+
+    Guarded pages send whoever may not see them to its ``login``.
+    """
+
+    @expose("/login/")
+    def login(self) -> Any:
+        """Refuses."""
+        flask.abort(403)
+
+    @expose("/logout/")
+    def logout(self) -> Any:
+        """Refuses."""
+        flask.abort(403)

@@ -2,10 +2,11 @@
  *
  *   node server.mjs PORT REDIRECT_URI id_token|userinfo
  *
- * The last word says where it tells about people. The client's secret is in CLIENT_SECRET. Whoever types
+ * The last word says where it tells about people. The client's secret is in CLIENT_SECRET; with a
+ * certificate in CLIENT_CERTIFICATE (PEM) it must sign an assertion instead (private_key_jwt). Whoever types
  * a name of PEOPLE into its sign-in page is that person; any password will do. */
 
-import { generateKeyPairSync } from 'node:crypto';
+import { X509Certificate, generateKeyPairSync } from 'node:crypto';
 
 import { Provider } from 'oidc-provider';
 
@@ -17,13 +18,21 @@ const PEOPLE = {
   alan: { given_name: 'Alan', family_name: 'Kay', groups: ['everyone'] },
 };
 
+const { CLIENT_SECRET, CLIENT_CERTIFICATE } = process.env;
+const credentials = CLIENT_CERTIFICATE
+  ? {
+      token_endpoint_auth_method: 'private_key_jwt',
+      jwks: { keys: [new X509Certificate(CLIENT_CERTIFICATE).publicKey.export({ format: 'jwk' })] },
+    }
+  : { client_secret: CLIENT_SECRET };
+
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 
 const provider = new Provider(`http://localhost:${port}`, {
   clients: [
     {
       client_id: 'airflow',
-      client_secret: process.env.CLIENT_SECRET,
+      ...credentials,
       redirect_uris: [redirectUri],
     },
   ],

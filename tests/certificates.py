@@ -1,0 +1,59 @@
+"""Certificates and keys of the run's own, for clients that sign assertions instead of knowing a secret."""
+
+from __future__ import annotations
+
+import datetime
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from devidp.settings import CLIENT_ID
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A self-signed certificate of the run's own, as files."""
+
+    key: RSAKey
+    certificate_file: Path
+    key_file: Path
+
+    @property
+    def pem(self) -> str:
+        return self.certificate_file.read_text()
+
+    def assertion(self, audience: str) -> str:
+        now = int(time.time())
+        claims = {"iss": CLIENT_ID, "sub": CLIENT_ID, "aud": audience, "jti": str(uuid.uuid4())}
+        return jwt.encode({"alg": "RS256"}, {**claims, "iat": now, "exp": now + 300}, self.key)
+
+
+def new_certificate(folder: Path, name: str) -> Certificate:
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    today = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today)
+        .not_valid_after(today + datetime.timedelta(days=1))
+        .sign(private, hashes.SHA256())
+    )
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    made = Certificate(RSAKey.import_key(pem.decode()), folder / f"{name}.crt", folder / f"{name}.key")
+    made.certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    made.key_file.write_bytes(pem)
+    return made
