@@ -198,3 +198,65 @@ def test_a_role_that_comes_to_exist_mends_the_file_by_itself(tmp_path: Path) -> 
         file.current()
     roles.add("team-a")
     assert file.current().role_names == {"team-a"}
+
+
+# --- roles by hand ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "held", "given", "holds"),
+    [
+        ("", {"Viewer", "User"}, {"Viewer"}, {"Op"}),
+        ("manual_roles: remove", {"Viewer", "User"}, {"Viewer"}, {"Op"}),
+        ("manual_roles: keep", {"Viewer", "User"}, {"Viewer"}, {"Op", "User"}),
+        ("manual_roles: keep", {"Op"}, set(), {"Op"}),
+        ("protected_roles: [Admin]", {"Viewer", "Admin"}, {"Viewer"}, {"Op", "Admin"}),
+        ("protected_roles: [Admin]", {"Viewer"}, {"Viewer"}, {"Op"}),
+    ],
+)
+def test_what_becomes_of_roles_that_were_given_by_hand(
+    settings: str, held: set[str], given: set[str], holds: set[str]
+) -> None:
+    decision = decide(
+        identity(groups=frozenset({"g"})), mapping(f"rules: [{{group: g, roles: [Op]}}]\n{settings}")
+    )
+    assert decision.to_hold(frozenset(held), frozenset(given)) == holds
+
+
+@pytest.mark.parametrize(
+    ("settings", "holds"),
+    [("", set()), ("manual_roles: keep", {"User"}), ("protected_roles: [Admin]", {"Admin"})],
+)
+def test_a_refusal_takes_what_the_mapping_gave_and_no_more(settings: str, holds: set[str]) -> None:
+    decision = decide(identity(), mapping(f"rules: [{{group: g, roles: [Op]}}]\n{settings}"))
+    assert decision.refused_because == "SSO-301"
+    held = (
+        {"Op"}
+        | ({"User"} if "manual" in settings else set())
+        | ({"Admin"} if "protected" in settings else set())
+    )
+    assert decision.to_hold(frozenset(held), frozenset({"Op"})) == holds
+
+
+def test_no_rule_gives_a_protected_role() -> None:
+    found = faults("version: 1\nprotected_roles: [Admin]\nrules: [{group: g, roles: [Admin]}]")
+    assert "Admin is one of protected_roles, which no rule may give" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("CN=Admins,OU=Groups,DC=corp", "cn=admins, ou=groups ,dc=CORP", True),
+        ("CN=Größe,OU=G", "cn=GRÖSSE,ou=g", True),
+        ("CN=a\\, b,OU=G", "cn=A\\, B,ou=g", True),
+        ("CN=a,OU=G", "CN=a,OU=H", False),
+        ("x=y", "X=Y", False),  # one part is no distinguished name of a group
+        ("Admins", "admins", False),
+    ],
+)
+def test_distinguished_names_are_compared_without_case_and_spaces(one: str, other: str, same: bool) -> None:
+    rules = yaml_document.parse("version: 1\nrules: []", "m")
+    rules.data["rules"] = [{"group": one, "roles": ["Op"]}]
+    compiled = understand(rules, BUILT_IN_ROLES)
+    assert compiled is not None
+    assert bool(decide(identity(groups=frozenset({other})), compiled).matched) == same

@@ -130,6 +130,78 @@ def test_a_role_given_by_hand_goes_at_the_next_sign_in(airflow: Stack) -> None:
     assert airflow.roles_of(username) == {"Viewer"}
 
 
+def test_the_account_keeps_what_the_mapping_read_and_no_more(airflow: Stack) -> None:
+    mapping = stacks.default_mapping()
+    mapping["rules"].append({"claim": "department", "equals": "Finance", "roles": ["User"]})
+    airflow.map(mapping)
+    visitor = airflow.visitor()
+    visitor.sign_in("ada")
+    (link,) = airflow.rows(
+        "select a.* from sso_account a join ab_user u on u.id = a.user_id where u.username = ?", visitor.who()
+    )
+    facts_kept = json.loads(link["facts"])
+    assert set(facts_kept) == {"group", "claim:department"}
+    assert stacks.GROUPS["airflow_prod_admin"] in facts_kept["group"]["value"]
+    assert facts_kept["group"]["source"] == "sign_in:entra"
+    assert facts_kept["claim:department"]["value"] is None, "absent is unknown"
+    assert json.loads(link["given_roles"]) == ["Admin"]
+
+
+def test_a_role_given_by_hand_stays_where_that_is_configured(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    visitor.sign_in("vera")
+    username = str(visitor.who())
+    airflow.map({**stacks.default_mapping(), "manual_roles": "keep"})
+    airflow.write(
+        """insert into ab_user_role (user_id, role_id)
+           select u.id, r.id from ab_user u, ab_role r where u.username = ? and r.name = 'User'""",
+        username,
+    )
+    airflow.visitor().sign_in("vera")
+    assert airflow.roles_of(username) == {"Viewer", "User"}
+    airflow.map(stacks.default_mapping())
+    airflow.visitor().sign_in("vera")
+    assert airflow.roles_of(username) == {"Viewer"}
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 300, "Ærøskøbing Ünïcode", "名前", "'; drop table ab_user; --", "<b>x</b>"]
+)
+def test_no_name_is_too_strange(airflow: Stack, idp: Handle, name: str) -> None:
+    claims = {"preferred_username": name, "given_name": name, "family_name": name, "email": name}
+    stacks.driver(idp).control("PUT", "people/vera", {"claims": claims})
+    visitor = airflow.visitor()
+    visitor.sign_in("vera")
+    assert visitor.who() == name[:250]
+
+
+def test_a_name_that_is_missing_gets_a_stand_in(airflow: Stack, idp: Handle) -> None:
+    gone = ["preferred_username", "email", "given_name", "family_name", "name", "upn"]
+    stacks.driver(idp).knobs(id_token__remove=gone)
+    visitor = airflow.visitor()
+    visitor.sign_in("vera")
+    (row,) = airflow.rows("select username, email from ab_user where username = ?", visitor.who())
+    assert row["email"] == f"{row['username']}@sso.invalid"
+
+
+def test_two_people_may_swap_their_addresses(airflow: Stack, idp: Handle) -> None:
+    drive = stacks.driver(idp)
+    for person in ("otto", "vera"):
+        airflow.visitor().sign_in(person)
+    ids = {
+        p: airflow.rows("select id from ab_user where username like ?", f"{p}@%") for p in ("otto", "vera")
+    }
+    drive.control("PUT", "people/otto", {"claims": {"email": "vera@contoso.example"}})
+    drive.control("PUT", "people/vera", {"claims": {"email": "otto@contoso.example"}})
+    for person in ("otto", "vera", "otto"):
+        visitor = airflow.visitor()
+        visitor.sign_in(person)
+        assert str(visitor.who()).startswith(person)
+    for person, other in (("otto", "vera"), ("vera", "otto")):
+        (row,) = airflow.rows("select email from ab_user where id = ?", ids[person][0]["id"])
+        assert row["email"] == f"{other}@contoso.example"
+
+
 # --- the attempt ------------------------------------------------------------------------------------
 
 
