@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from airflow_sso import errors
+from airflow_sso import config, errors, yaml_document
+from airflow_sso.provider_settings import PROVIDER_MODELS, ClientAuth, HttpSettings
+from airflow_sso.role_mapping import rules
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "airflow_sso"
@@ -140,3 +143,35 @@ def test_the_catalogue_is_complete() -> None:
 def test_only_the_verifier_makes_verified_claims() -> None:
     makers = [dotted(path) for path in MODULES if "VerifiedClaims(" in path.read_text()]
     assert makers == ["login.id_token"]
+
+
+@pytest.mark.parametrize(
+    "model", sorted({*PROVIDER_MODELS.values(), HttpSettings, ClientAuth}, key=str), ids=str
+)
+def test_every_setting_is_documented(model: type[BaseModel]) -> None:
+    pages = "".join(
+        (REPOSITORY / "docs" / name).read_text() for name in ("configuration.md", "entra.md", "ping.md")
+    )
+    for name in model.model_fields:
+        assert f"`{name}" in pages or f"{name}:" in pages, f"{name} is in no page of docs/"
+
+
+def test_every_code_is_documented() -> None:
+    page = (REPOSITORY / "docs" / "troubleshooting.md").read_text()
+    assert [code for code in errors.BY_CODE if f"| {code} |" not in page] == []
+
+
+def test_the_examples_are_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENTRA_CLIENT_SECRET", "x")
+    loaded = config.load(REPOSITORY / "sso.example.yaml")
+    assert loaded.faults == ()
+    document = yaml_document.read(REPOSITORY / "role_mapping.example.yaml")
+    assert rules.understand(document, rules.BUILT_IN_ROLES) is not None, document.faults
+    for path in sorted((REPOSITORY / "demo").glob("*.yaml")):
+        assert yaml_document.read(path).faults == [], path
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists() or target.startswith("http"), f"{page.name}: {target}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import PurePosixPath
+from typing import Any
 
 import flask
 
@@ -62,23 +63,16 @@ def refusal_page(
     :param provider: through which the person may try again; ``None`` when trying again is pointless.
     :param next_url: where the person was going.
     """
+    identified = isinstance(error, AccessDenied)
+    other_account = urls.start(provider, next_url, switch=True) if provider and identified else None
     return page(
         "refused",
         support_contact,
-        status=error.status,
-        headline=error.headline,
-        message=error.public_message,
-        remedy=error.remedy,
-        code=error.code,
-        reference=reference,
+        **_words(error, reference),
         username=error.username if isinstance(error, AccessDenied) else None,
         again_url=urls.start(provider, next_url) if provider else urls.login(next_url),
         again_label="Try again",
-        other_account_url=(
-            urls.start(provider, next_url, switch=True)
-            if provider and isinstance(error, AccessDenied)
-            else None
-        ),
+        other_account_url=other_account,
     )
 
 
@@ -89,15 +83,22 @@ def not_ready_page(
     return page(
         "not_ready",
         support_contact,
-        status=error.status,
-        headline=error.headline,
-        message=error.public_message,
-        remedy=error.remedy,
-        code=error.code,
-        reference=reference,
+        **_words(error, reference),
         command="airflow db migrate" if isinstance(error, TablesMissing) else None,
         again_url=urls.login(),
     )
+
+
+def _words(error: SsoError, reference: str) -> dict[str, Any]:
+    """What every page about an error says of it."""
+    return {
+        "status": error.status,
+        "headline": error.headline,
+        "message": error.public_message,
+        "remedy": error.remedy,
+        "code": error.code,
+        "reference": reference,
+    }
 
 
 def _asset_url(name: str) -> str:
