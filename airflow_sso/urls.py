@@ -32,6 +32,11 @@ class Urls:
     def is_https(self) -> bool:
         return self.external_url.startswith("https://")
 
+    @property
+    def cookie_path(self) -> str:
+        """The path of our own cookies: this Airflow's and no more (CVE-2026-28779)."""
+        return urlsplit(self.home).path
+
     def is_of_sign_in(self, url: str) -> bool:
         """Whether a page is served by the auth manager, as Flask-AppBuilder's own pages are."""
         return bool(self.prefix) and url.startswith(self._at("/"))

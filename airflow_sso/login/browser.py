@@ -29,7 +29,7 @@ def _binding_name(urls: Urls) -> str:
     """
     if not urls.is_https:
         return _BINDING
-    return ("__Host-" if airflow_compat.cookie_path() == "/" else "__Secure-") + _BINDING
+    return ("__Host-" if urls.cookie_path == "/" else "__Secure-") + _BINDING
 
 
 def browser_id(request: flask.Request, urls: Urls) -> str:
@@ -64,7 +64,7 @@ def has_signed_in_before(request: flask.Request) -> bool:
 def forget_sign_in(response: Any, urls: Urls) -> None:
     """After the calm page the next visit goes straight in again."""
     response.delete_cookie(
-        _BEEN_HERE, path=airflow_compat.cookie_path(), secure=urls.is_https, httponly=True, samesite="Lax"
+        _BEEN_HERE, path=urls.cookie_path, secure=urls.is_https, httponly=True, samesite="Lax"
     )
 
 
@@ -90,7 +90,7 @@ def _set(response: Any, name: str, value: str, seconds: int, urls: Urls) -> None
         name,
         value,
         max_age=seconds,
-        path=airflow_compat.cookie_path(),
+        path=urls.cookie_path,
         secure=urls.is_https,
         httponly=True,
         samesite="Lax",
