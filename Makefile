@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-check demo-reset test lint mutate lock clean
+.PHONY: help demo demo-check demo-reset test lint mutate bench lock clean
 
 # A checkout that was moved or copied, or whose Python went away, gets a new environment.
 ifneq ($(shell $(PY) -c 'print(open("$(VENV)/root").read().strip())' 2>/dev/null),$(CURDIR))
@@ -50,6 +50,9 @@ lint: $(VENV)/dev.stamp  ## ruff and mypy
 
 mutate: $(VENV)/dev.stamp  ## switch off one check at a time in a scratch copy, and see a test fail for each
 	$(PY) scripts/mutate.py
+
+bench: $(VENV)/dev.stamp  ## measure, side by side in one run, what the docs say about time
+	$(PY) -m benchmarks.abandoned_attempts
 
 lock:  ## move the locked versions to the newest that fit
 	@scripts/install.sh uv

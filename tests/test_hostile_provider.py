@@ -125,7 +125,7 @@ IDENTITY_TOKEN = [
     ("J13", {"token__status": 500}, "SSO-103", "HTTP 500"),
     ("J13", {"token__retry_after": 1.5}, "SSO-103", "HTTP 429"),
     ("J13", {"token__oversize": 2_000_000}, "SSO-103", "larger than"),
-    ("J13", {"token__delay": 5}, "SSO-103", "imed out"),
+    ("J13", {"token__delay": 5}, "SSO-103", "Timeout"),
     ("J13", {"token__redirect": "http://127.0.0.1:9/"}, "SSO-103", ""),
     ("J13", {"token__body": "[]"}, "SSO-103", "not a JSON object"),
     ("J13", {"token__error": "invalid_grant"}, "SSO-102", "invalid_grant"),

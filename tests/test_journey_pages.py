@@ -32,7 +32,7 @@ def refused(window: Window) -> None:
 PAGES: dict[str, tuple[Callable[[Window], object], str]] = {
     "sign_in": (lambda window: window.at("/auth/login/"), "Sign in to Airflow"),
     "refused": (refused, "You cannot use this Airflow"),
-    "not_ready": (shut_door, "Sign-in is not ready"),
+    "not_ready": (shut_door, "This way of signing in is not ready"),
     "signed_out": (lambda window: window.at("/auth/signed-out/"), "You are signed out of Airflow"),
 }
 
@@ -106,9 +106,10 @@ def test_a_refusal_can_be_left_by_the_keyboard(airflow_two: Stack, open_window: 
     window = open_window(airflow_two)
     refused(window)
     window.page.keyboard.press("Tab")
-    expect(window.link("Try again")).to_be_focused()
-    window.page.keyboard.press("Tab")
     expect(window.link("Use another account")).to_be_focused()
+    window.page.keyboard.press("Tab")
+    expect(window.link("Try again")).to_be_focused()
+    window.page.keyboard.press("Shift+Tab")
     window.page.keyboard.press("Enter")
     assert "prompt=select_account" in window.arrives_at_provider()
 

@@ -165,7 +165,7 @@ def test_an_attempt_that_took_too_long_is_lost_and_trying_again_works(
     window.shows("SSO-101", EXPIRED)
     window.keep("expired")
     assert window.get("/ui/auth/me") == 401
-    trying_again_works(window, path="/")
+    trying_again_works(window, path="/dags")
 
 
 # The provider is in trouble

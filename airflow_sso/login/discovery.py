@@ -105,9 +105,15 @@ class ProviderDocuments:
         value: list[Key] = self._keys.get()
         return value
 
-    def keys_fetched_again(self) -> list[Key] | None:
-        """The keys, fetched anew because a token did not fit; ``None`` when that was asked too often."""
+    def keys_fetched_again(self, seen: list[Key] | None = None) -> list[Key] | None:
+        """The keys, fetched anew because a token did not fit; ``None`` when that was asked too often.
+
+        :param seen: the keys that did not fit. If others have been fetched since, they are the
+            answer: many people at once, right after a rotation, cost one fetch.
+        """
         with self._bucket:
+            if seen is not None and self.keys() is not seen:
+                return self.keys()
             now = time.monotonic()
             gained = (now - self._refilled_at) / _REFILL_AFTER
             self._refetches = min(_FORCED_REFETCHES, self._refetches + gained)
@@ -115,7 +121,7 @@ class ProviderDocuments:
             if self._refetches < 1:
                 return None
             self._refetches -= 1
-        value: list[Key] = self._keys.get(force=True)
+            value: list[Key] = self._keys.get(force=True)
         return value
 
     def _fetch_metadata(self) -> Metadata:

@@ -109,8 +109,9 @@ class OidcDoor:
         )
         if "id_token" not in answer:
             raise ClaimMissing("the token answer has no id_token")
+        keys = self._documents.keys()
         return id_token.verify(
-            answer["id_token"], expected, self._documents.keys(), self._documents.keys_fetched_again
+            answer["id_token"], expected, keys, lambda: self._documents.keys_fetched_again(keys)
         )
 
     def _exchange(self, metadata: Metadata, code: str, code_verifier: str) -> Mapping[str, Any]:
