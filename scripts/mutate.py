@@ -142,13 +142,6 @@ MUTATIONS = (
     ),
     Mutation("session: fixation", "accounts/sessions.py", "    _leave_old_session()\n", "", SIGN_IN),
     Mutation(
-        "session: sign-out",
-        "accounts/sessions.py",
-        "    _empty_session()\n    if user",
-        "    if user",
-        SIGN_IN,
-    ),
-    Mutation(
         "next: own pages",
         "urls.py",
         "        return target.geturl()\n",

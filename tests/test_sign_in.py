@@ -346,6 +346,15 @@ def test_signing_out_leaves_neither_of_the_two_credentials(airflow: Stack) -> No
     assert thief.who() is None, "a new token from the old session"
 
 
+def test_signing_out_forgets_the_session_at_once_wherever_the_browser_goes_then(airflow: Stack) -> None:
+    visitor = airflow.visitor()
+    visitor.sign_in("ada")
+    row = str(visitor.cookies.get("session")).partition(".")[0]
+    assert airflow.rows("select 1 from session where session_id = ?", row)
+    visitor.at("/auth/logout/", allow_redirects=False)
+    assert not airflow.rows("select 1 from session where session_id = ?", row)
+
+
 def test_with_airflows_own_manager_signing_out_is_calm_too(airflow_stock: Stack) -> None:
     visitor = airflow_stock.visitor()
     visitor.sign_in("ada")
