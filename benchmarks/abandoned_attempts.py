@@ -6,7 +6,6 @@ Starts one Airflow and the local provider, signs in with an empty table of attem
 
 from __future__ import annotations
 
-import sqlite3
 import statistics
 import tempfile
 import time
@@ -19,21 +18,6 @@ from tests.stack import Stack
 
 ROUNDS = 10
 ABANDONED = 100_000
-
-
-def abandon(stack: Stack) -> None:
-    """Put attempts of other browsers into the table, as if they had been started one by one."""
-    rows = ((f"{number:064x}", "b", "entra", "n", "v", "/", "2099-01-01") for number in range(ABANDONED))
-    connection = sqlite3.connect(stack.home.database, timeout=60)
-    with connection:
-        connection.executemany(
-            """insert into sso_login_attempt
-               (state_hash, browser_hash, provider, nonce, code_verifier, next_url, expires_at)
-               values (?, ?, ?, ?, ?, ?, ?)""",
-            rows,
-        )
-    connection.close()
-    stack.visitor().go_to_provider()  # the next start brings the table back to its bound
 
 
 def sign_in(stack: Stack) -> float:
@@ -63,7 +47,8 @@ def main() -> None:
             for _ in range(3):
                 stack.write("delete from sso_login_attempt")
                 empty += [sign_in(stack) for _ in range(ROUNDS)]
-                abandon(stack)
+                stack.abandon_attempts(ABANDONED)
+                stack.visitor().go_to_provider()  # the next start brings the table back to its bound
                 full += [sign_in(stack) for _ in range(ROUNDS)]
             (left,) = stack.rows("select count(*) as n from sso_login_attempt")
         finally:

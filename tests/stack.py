@@ -163,6 +163,19 @@ class Stack:
             connection.execute(statement, parameters)
         connection.close()
 
+    def abandon_attempts(self, number: int) -> None:
+        """Put attempts of other browsers into the table, as if they had been started and left."""
+        rows = (
+            (f"{n:064x}", "b", "entra", "n", "v", "/", "2099-01-01 00:00:00.000000") for n in range(number)
+        )
+        with closing(sqlite3.connect(self.home.database, timeout=60)) as connection, connection:
+            connection.executemany(
+                """insert into sso_login_attempt
+                   (state_hash, browser_hash, provider, nonce, code_verifier, next_url, expires_at)
+                   values (?, ?, ?, ?, ?, ?, ?)""",
+                rows,
+            )
+
     def roles_of(self, username: str) -> set[str]:
         query = """select r.name from ab_role r join ab_user_role ur on ur.role_id = r.id
                    join ab_user u on u.id = ur.user_id where u.username = ?"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,17 +94,7 @@ def test_rules_and_groups_cost_no_statement(counted: Counted, idp: Handle) -> No
 
 
 def test_abandoned_attempts_leave_the_table_bounded(airflow: Stack) -> None:
-    far = "2099-01-01 00:00:00.000000"
-    rows = [(f"{n:064x}", "b", "entra", "n", "v", "/", far) for n in range(100_000)]
-    connection = sqlite3.connect(airflow.home.database, timeout=60)
-    with connection:
-        connection.executemany(
-            """insert into sso_login_attempt
-               (state_hash, browser_hash, provider, nonce, code_verifier, next_url, expires_at)
-               values (?, ?, ?, ?, ?, ?, ?)""",
-            rows,
-        )
-    connection.close()
+    airflow.abandon_attempts(100_000)
     visitor = airflow.visitor()
     visitor.sign_in("ada")
     assert visitor.who()
