@@ -15,19 +15,25 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
-from airflow_sso import yaml_document
-from airflow_sso.provider_settings import (
-    PROVIDER_MODELS,
-    ClientAuth,
-    HttpSettings,
-    OidcProvider,
-    Strict,
-    check_url,
-)
-from airflow_sso.secret import SecretUnavailable
+from airflow_sso import certificates, yaml_document
+from airflow_sso.oidc_settings import ClientAuth, EntraOidc, GenericOidc, PingFederateOidc, PingOneOidc
+from airflow_sso.provider_settings import HttpSettings, KeyPair, Provider, Strict, check_url
+from airflow_sso.saml_settings import EntraSaml, GenericSaml, PingFederateSaml, PingOneSaml
+from airflow_sso.secret import Secret, SecretUnavailable
 from airflow_sso.yaml_document import Document, Fault, Place
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+PROVIDER_MODELS: dict[tuple[str, str], type[Provider]] = {
+    ("entra", "oidc"): EntraOidc,
+    ("pingone", "oidc"): PingOneOidc,
+    ("pingfederate", "oidc"): PingFederateOidc,
+    ("generic", "oidc"): GenericOidc,
+    ("entra", "saml"): EntraSaml,
+    ("pingone", "saml"): PingOneSaml,
+    ("pingfederate", "saml"): PingFederateSaml,
+    ("generic", "saml"): GenericSaml,
+}
 
 
 class _Rest(Strict):
@@ -45,7 +51,7 @@ class Settings:
     """A configuration that is in force."""
 
     external_url: str
-    providers: Mapping[str, OidcProvider]
+    providers: Mapping[str, Provider]
     role_mapping_file: Path
     support_contact: str | None = None
 
@@ -125,9 +131,9 @@ def _external_url(document: Document, data: dict[str, Any], default: str | None)
     return stripped
 
 
-def _providers(document: Document, raw: list[Any]) -> tuple[dict[str, OidcProvider], dict[str, str]]:
+def _providers(document: Document, raw: list[Any]) -> tuple[dict[str, Provider], dict[str, str]]:
     """The providers that are in order, and the shut ones by name with what to call them."""
-    good: dict[str, OidcProvider] = {}
+    good: dict[str, Provider] = {}
     shut: dict[str, str] = {}
     names: set[str] = set()
     for number, entry in enumerate(raw):
@@ -147,7 +153,7 @@ def _providers(document: Document, raw: list[Any]) -> tuple[dict[str, OidcProvid
     return good, shut
 
 
-def _provider(document: Document, entry: Any, place: Place) -> OidcProvider | None:
+def _provider(document: Document, entry: Any, place: Place) -> Provider | None:
     if not isinstance(entry, dict):
         document.add(place, "must be keys and values: name, vendor, protocol, ...")
         return None
@@ -159,29 +165,53 @@ def _provider(document: Document, entry: Any, place: Place) -> OidcProvider | No
         document.add((*place, key), f"is not one that this version speaks; it speaks {known}")
         return None
     _note_what_is_not_there(document, entry, place)
-    provider: OidcProvider | None = yaml_document.validate(document, model, entry, place)
+    provider: Provider | None = yaml_document.validate(document, model, entry, place)
     return provider
 
 
 def _note_what_is_not_there(document: Document, entry: dict[str, Any], place: Place) -> None:
-    """Secrets and files that are named and cannot be read now: where they are named, and why.
+    """Secrets and files that are named and cannot be used now: where they are named, and why.
 
     Looked at apart from the rest, so that a fault beside them hides none in them.
     """
     auth, http = _alone(ClientAuth, entry, "client_auth"), _alone(HttpSettings, entry, "http")
-    for step, reference in (auth.references if auth else {}).items():
-        at = (*place, "client_auth", *step)
-        try:
-            reference.reveal()
-        except SecretUnavailable as cause:
-            document.add(at, cause.naming(document.as_written((*at, reference.kind), reference.name)))
+    if auth:
+        _revealed(document, auth.references, (*place, "client_auth"))
+    keys = _alone(KeyPair, entry, "keys")
+    if keys:
+        _note_unusable_keys(document, keys, (*place, "keys"))
+    metadata_file = entry.get("metadata_file")
     files: dict[tuple[str, ...], Path | None] = {
         ("client_auth", "federated_token_file"): auth.federated_token_file if auth else None,
         ("http", "ca_bundle"): http.ca_bundle if http else None,
+        ("metadata_file",): Path(metadata_file) if isinstance(metadata_file, str) else None,
     }
     for step, path in files.items():
         if path and not _is_file(path):
             document.add((*place, *step), f"there is no file {document.as_written((*place, *step), path)}")
+
+
+def _revealed(
+    document: Document, references: Mapping[tuple[str, ...], Secret], place: Place
+) -> dict[tuple[str, ...], str]:
+    """The secrets that can be read now, by their place; the others are noted."""
+    values = {}
+    for step, reference in references.items():
+        at = (*place, *step)
+        try:
+            values[step] = reference.reveal()
+        except SecretUnavailable as cause:
+            document.add(at, cause.naming(document.as_written((*at, reference.kind), reference.name)))
+    return values
+
+
+def _note_unusable_keys(document: Document, keys: KeyPair, place: Place) -> None:
+    values = _revealed(document, keys.references, place)
+    if len(values) == len(keys.references):
+        try:
+            certificates.our_keys(values["certificate",], values["private_key",])
+        except ValueError as cause:
+            document.add(place, str(cause))
 
 
 def _alone(model: type[_Model], entry: dict[str, Any], key: str) -> _Model | None:
@@ -200,7 +230,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _insecure_keys(value: Any, place: Place) -> list[str]:
-    """Every ``insecure_*`` key that is set, to be said at start."""
+    """Every ``insecure_*`` key that is set, and every value of that spelling, to be said at start."""
     if isinstance(value, list):
         return [found for i, child in enumerate(value) for found in _insecure_keys(child, (*place, i))]
     if not isinstance(value, dict):
@@ -208,6 +238,6 @@ def _insecure_keys(value: Any, place: Place) -> list[str]:
     found = [
         f"{yaml_document.spell((*place, key))} weakens a check"
         for key, child in value.items()
-        if key.startswith("insecure_") and child
+        if (key.startswith("insecure_") and child) or str(child).startswith("insecure_")
     ]
     return found + [f for key, child in value.items() for f in _insecure_keys(child, (*place, key))]

@@ -11,6 +11,7 @@ import hashlib
 from datetime import datetime, timezone
 
 from sqlalchemy import Column, DateTime, Index, Integer, MetaData, String, Table, Text, TypeDecorator
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.engine import Dialect
 
 
@@ -63,8 +64,8 @@ usernames = Table(
     Column("identity_key", String(64), nullable=False, index=True),
 )
 
-#: A sign-in that has been started and not finished. ``state_hash`` and ``browser_hash`` are SHA-256,
-#: so that reading this table is not enough to finish somebody's sign-in.
+#: A sign-in that has been started and not finished. What ends in ``_hash`` is SHA-256, so that reading
+#: this table is not enough to finish somebody's sign-in.
 login_attempts = Table(
     "sso_login_attempt",
     metadata,
@@ -76,7 +77,21 @@ login_attempts = Table(
     Column("code_verifier", String(128), nullable=False),
     Column("next_url", Text, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
+    # A SAML response that came by a cross-site POST waits here for the browser's own cookie.
+    Column("handle_hash", String(64), nullable=True),
+    Column("answer", Text().with_variant(MEDIUMTEXT(), "mysql"), nullable=True),
+    Index("ix_sso_login_attempt_handle_hash", "handle_hash", unique=True),
     sqlite_autoincrement=True,
+)
+
+#: Every assertion that was accepted, until it expires: none opens the door twice, at any replica.
+seen_assertions = Table(
+    "sso_seen_assertion",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # SHA-256 of the issuer and the assertion's ID.
+    Column("assertion_key", String(64), nullable=False, unique=True),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
 )
 
 #: Append-only: every decision about a person, with its reason and the username of the day.
@@ -101,6 +116,11 @@ decisions = Table(
 def identity_key(authority: str, subject: str) -> str:
     """The fixed-length key of an account: one (authority, subject), one key."""
     return hashlib.sha256(f"{authority}\n{subject}".encode()).hexdigest()
+
+
+def assertion_key(issuer: str, assertion_id: str) -> str:
+    """The fixed-length key of an assertion, whose ID is unique to its issuer (Core, section 1.3.4)."""
+    return hashlib.sha256(f"{issuer}\n{assertion_id}".encode()).hexdigest()
 
 
 def name_key(username: str) -> str:

@@ -1,7 +1,8 @@
-"""What may stand under ``providers:`` in ``sso.yaml``, one model a vendor and protocol.
+"""What every entry under ``providers:`` in ``sso.yaml`` may hold, whatever it speaks.
 
-The docstrings of the fields are their reference. What must stay true: unknown keys are refused, a
-secret is a reference, and a setting that weakens a check is spelled ``insecure_*``.
+:mod:`airflow_sso.oidc_settings` and :mod:`airflow_sso.saml_settings` add what is their protocol's. The
+docstrings of the fields are their reference. What must stay true: unknown keys are refused, a secret
+is a reference, and a setting that weakens a check is spelled ``insecure_*``.
 """
 
 from __future__ import annotations
@@ -19,16 +20,12 @@ from pydantic import (
     Field,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from airflow_sso.secret import Secret
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-
-#: Signature algorithms that may be configured: asymmetric ones only (RFC 8725, section 3.1).
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
 def _duration(value: object) -> object:
@@ -111,40 +108,10 @@ class KeyPair(Strict):
     certificate: Secret
     private_key: Secret
 
-
-class ClientAuth(Strict):
-    """How we prove to the provider that we are the registered client: exactly one way."""
-
-    secret: Secret | None = None
-    """Where the client secret lies."""
-    method: Literal["basic", "post"] | None = None
-    """How a secret is sent; default: ``post`` with Entra, ``basic`` elsewhere (RFC 6749, section 2.3.1)."""
-    certificate: KeyPair | None = None
-    """Signs a client assertion (``private_key_jwt``, RFC 7523)."""
-    federated_token_file: Path | None = None
-    """A file with a token to present as the assertion; read at each use: it rotates (fact A25)."""
-    managed_identity: Guid | None = None
-    """Client id of a user-assigned managed identity, for Entra's federated credentials (fact A27)."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> ClientAuth:
-        ways = ("secret", "certificate", "federated_token_file", "managed_identity")
-        if sum(getattr(self, way) is not None for way in ways) != 1:
-            raise ValueError(f"must have exactly one of {', '.join(ways)}")
-        if self.method and self.secret is None:
-            raise ValueError("method goes with secret")
-        return self
-
     @property
     def references(self) -> dict[tuple[str, ...], Secret]:
-        """Every secret that is named here, by its place."""
-        pair = self.certificate
-        named = {
-            ("secret",): self.secret,
-            ("certificate", "certificate"): pair and pair.certificate,
-            ("certificate", "private_key"): pair and pair.private_key,
-        }
-        return {place: secret for place, secret in named.items() if secret}
+        """Both, by their place."""
+        return {("certificate",): self.certificate, ("private_key",): self.private_key}
 
 
 class ClaimPaths(Strict):
@@ -159,28 +126,23 @@ class ClaimPaths(Strict):
     app_roles: Words | None = None
 
 
-def _safe_url(url: str | None, info: ValidationInfo) -> str | None:
+def safe_url(url: str | None, info: ValidationInfo) -> str | None:
     """A validator for a URL field beside ``insecure_http``."""
     if url is not None:
         check_url(url, what=str(info.field_name), insecure_http=bool(info.data.get("insecure_http")))
     return url
 
 
-class OidcProvider(Strict):
-    """What every OIDC provider has, whoever made it."""
+class Provider(Strict):
+    """What every provider has, whoever made it and whatever it speaks."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
     """Part of the URLs, so it stays what it is; ``local`` is reserved."""
     label: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """What the button says; default: the name."""
     vendor: str
-    protocol: Literal["oidc"]
-    client_id: Annotated[str, Field(min_length=1)]
-    client_auth: ClientAuth
-    scopes: Words = ("openid", "profile", "email")
+    protocol: str
     claims: ClaimPaths = ClaimPaths()
-    id_token_algorithms: Words | None = None
-    """Accepted signature algorithms; default: the vendor's. Never what discovery lists."""
     clock_skew: Duration = timedelta(seconds=60)
     """How far the provider's clock and ours may differ."""
     http: HttpSettings = HttpSettings()
@@ -202,86 +164,9 @@ class OidcProvider(Strict):
             raise ValueError("the name 'local' is reserved")
         return name
 
-    @field_validator("scopes")
-    @classmethod
-    def _scopes_ask_for_an_id_token(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
-        if "openid" not in scopes:
-            raise ValueError("scopes must contain openid")
-        return scopes
-
-    @field_validator("id_token_algorithms")
-    @classmethod
-    def _algorithms_are_asymmetric(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None and (not names or set(names) - set(ALGORITHMS)):
-            raise ValueError(f"id_token_algorithms may be: {', '.join(ALGORITHMS)}")
-        return names
-
     @field_validator("clock_skew")
     @classmethod
     def _skew_is_small(cls, skew: timedelta) -> timedelta:
         if skew > timedelta(minutes=5):
             raise ValueError("clock_skew may be 5m at most")
         return skew
-
-
-class EntraOidc(OidcProvider):
-    """Microsoft Entra ID: one entry a tenant."""
-
-    vendor: Literal["entra"]
-    tenant_id: Guid
-    cloud: Literal["public", "usgov", "usgov_dod", "china"] = "public"
-    adopt_stock_azure: bool = False
-    """Take over accounts that Flask-AppBuilder's own Azure sign-in made (their username is the ``oid``)."""
-    insecure_authority_host: str | None = None
-    """Scheme and host to use in place of the cloud's sign-in host. For a stand-in on this machine."""
-
-    _host_is_safe = field_validator("insecure_authority_host")(_safe_url)
-
-
-class PingOneOidc(OidcProvider):
-    """PingOne: one entry an environment."""
-
-    vendor: Literal["pingone"]
-    environment_id: Guid
-    region: Literal["com", "eu", "ca", "asia", "com.au", "sg"] = "com"
-    issuer: Annotated[str, Field(min_length=1)] | None = None
-    """Only for a custom domain: ``https://<host>/as`` (fact D1)."""
-
-    _issuer_is_safe = field_validator("issuer")(_safe_url)
-
-
-class GenericOidc(OidcProvider):
-    """Anything that speaks OpenID Connect with discovery."""
-
-    vendor: Literal["generic"]
-    issuer: Annotated[str, Field(min_length=1)]
-    authority: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
-    """The account key's first half; default ``oidc:<name>``, and fixed at first use."""
-
-    _issuer_is_safe = field_validator("issuer")(_safe_url)
-
-
-class PingFederateOidc(GenericOidc):
-    """PingFederate. Its ``sub`` is a login name by default, which may be given to another person."""
-
-    vendor: Literal["pingfederate"]  # type: ignore[assignment]
-    insecure_subject_may_be_reused: bool = False
-    """Accept that an account follows a login name, also to the next person who gets it."""
-
-    @model_validator(mode="after")
-    def _subject_is_immutable(self) -> PingFederateOidc:
-        named = self.claims.subject or ()
-        if not self.insecure_subject_may_be_reused and (not named or "sub" in named):
-            raise ValueError(
-                "sub is a login name with PingFederate and can be given to another person: name an immutable "
-                "claim, claims: {subject: entryUUID}, or write insecure_subject_may_be_reused: true"
-            )
-        return self
-
-
-PROVIDER_MODELS: dict[tuple[str, str], type[OidcProvider]] = {
-    ("entra", "oidc"): EntraOidc,
-    ("pingone", "oidc"): PingOneOidc,
-    ("pingfederate", "oidc"): PingFederateOidc,
-    ("generic", "oidc"): GenericOidc,
-}

@@ -19,6 +19,7 @@ from airflow_sso.accounts import fab_users
 from airflow_sso.errors import LocalDoorShut
 from airflow_sso.login import doors
 from airflow_sso.login.doors import Doors
+from airflow_sso.login.saml_views import SsoSamlView
 from airflow_sso.login.views import ClosedAuthView, SsoAuthView
 from airflow_sso.urls import Urls
 
@@ -61,6 +62,11 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
             self.auth_view = self.appbuilder.add_view_no_menu(ClosedAuthView())
             return
         super().register_views()
+        self.appbuilder.add_view_no_menu(SsoSamlView())
+        csrf = current_app.extensions.get("csrf")  # commands build this application without it
+        for route in (SsoSamlView.acs, SsoSamlView.slo) if csrf else ():
+            # A provider posts across sites, without a token of ours.
+            csrf.exempt(f"{route.__module__}.{route.__name__}")
 
     def auth_user_db(self, username: str, password: str, rotate_session_id: bool = True) -> None:  # noqa: ARG002
         """Refused: a local password opens nothing, neither a page nor ``POST /auth/token``."""

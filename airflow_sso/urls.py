@@ -45,14 +45,23 @@ class Urls:
         return self._at("/login/", next=next_url)
 
     def start(
-        self, provider: str, next_url: str | None = None, *, switch: bool = False, moved: bool = False
+        self,
+        provider: str,
+        next_url: str | None = None,
+        *,
+        switch: bool = False,
+        moved: bool = False,
+        again: bool = False,
     ) -> str:
         """Where a sign-in through ``provider`` starts.
 
         :param switch: ask the provider for another account.
         :param moved: the browser was sent here from another host name, and is not sent again.
+        :param again: an unsolicited response was discarded, and may be once.
         """
-        flags = {"switch": "1" if switch else None, "moved": "1" if moved else None}
+        flags = {
+            name: "1" for name, wanted in (("switch", switch), ("moved", moved), ("again", again)) if wanted
+        }
         return self._at(f"/login/{quote(provider)}", next=next_url, **flags)
 
     def is_here(self, host: str) -> bool:
@@ -62,6 +71,22 @@ class Urls:
     def callback(self, provider: str) -> str:
         """The redirect URI that is registered with an OIDC provider."""
         return self._at(f"/oauth-authorized/{quote(provider)}")
+
+    def saml_metadata(self, provider: str) -> str:
+        """Where our metadata for a SAML provider is; also our entity id there, by default."""
+        return self._at(f"/saml/metadata/{quote(provider)}")
+
+    def acs(self, provider: str) -> str:
+        """The assertion consumer service that is registered with a SAML provider."""
+        return self._at(f"/saml/acs/{quote(provider)}")
+
+    def slo(self, provider: str) -> str:
+        """The single logout service that is registered with a SAML provider."""
+        return self._at(f"/saml/slo/{quote(provider)}")
+
+    def saml_finish(self, provider: str, handle: str) -> str:
+        """Where a sign-in goes on after its response was parked at the ACS."""
+        return self._at(f"/saml/finish/{quote(provider)}", handle=handle)
 
     @property
     def logout(self) -> str:

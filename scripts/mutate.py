@@ -88,7 +88,7 @@ MUTATIONS = (
         "if False:",
         DISCOVERY,
     ),
-    Mutation("discovery: bucket", "login/discovery.py", "if self._refetches < 1:", "if False:", DISCOVERY),
+    Mutation("discovery: bucket", "login/cached.py", "if self._refetches < 1:", "if False:", DISCOVERY),
     Mutation("discovery: use", "login/discovery.py", 'entry.get("use", "sig") != "sig"', "False", DISCOVERY),
     Mutation("http: size", "login/http.py", "if len(body) > MAX_BYTES:", "if False:", DISCOVERY),
     Mutation("http: deadline", "login/http.py", "self._timer.start()", "pass", DISCOVERY),

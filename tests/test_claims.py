@@ -15,7 +15,7 @@ from airflow_sso.errors import ClaimMissing, GuestRefused
 from airflow_sso.identity import Identity
 from airflow_sso.login.claims import to_identity
 from airflow_sso.login.vendors import vendor_of
-from airflow_sso.provider_settings import EntraOidc, GenericOidc
+from airflow_sso.oidc_settings import EntraOidc, GenericOidc
 from tests.tokens import ABSENT, CLIENT_ID, verified
 
 TENANT = "aaaabbbb-0000-cccc-1111-dddd2222eeee"

@@ -14,7 +14,7 @@ from airflow.secrets import BaseSecretsBackend
 from airflow_sso import config, config_location, yaml_document
 from airflow_sso.config import LoadedConfig, Settings
 from airflow_sso.config_location import LocationUnclear
-from airflow_sso.provider_settings import EntraOidc
+from airflow_sso.oidc_settings import EntraOidc
 from airflow_sso.secret import Secret, SecretUnavailable
 
 SECRET = "the-value-of-the-secret"
@@ -127,7 +127,7 @@ IN_ENTRA = [
     ("name: entra", "name: null", "name", "valid string"),
     ("vendor: entra", "vendor: azure", "vendor", "it speaks vendor: entra with protocol: oidc, "),
     ("vendor: entra", "vendor: 5", "vendor", "not one that this version speaks"),
-    ("protocol: oidc", "protocol: saml", "protocol", "not one that this version speaks"),
+    ("protocol: oidc", "protocol: ldap", "protocol", "not one that this version speaks"),
     (
         "tenant_id: 00000000-0000-0000-0000-00000000000A",
         "tenant_id: contoso.onmicrosoft.com",

@@ -28,9 +28,9 @@ from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey, OctKey
 
 from airflow_sso.errors import ProviderUnreachable, SignatureInvalid, WrongIssuer
-from airflow_sso.login import discovery, id_token
+from airflow_sso.login import cached, id_token
 from airflow_sso.login.discovery import ProviderDocuments
-from airflow_sso.provider_settings import EntraOidc, GenericOidc, OidcProvider
+from airflow_sso.oidc_settings import EntraOidc, GenericOidc, OidcProvider
 from devidp.faces import FACES
 from devidp.server import Handle
 from devidp.settings import OTHER_TENANT_ID, TENANT_ID
@@ -142,7 +142,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(discovery, "time", SimpleNamespace(monotonic=made))
+    monkeypatch.setattr(cached, "time", SimpleNamespace(monotonic=made))
     return made
 
 

@@ -11,7 +11,9 @@ import pytest
 from pydantic import BaseModel
 
 from airflow_sso import config, errors, yaml_document
-from airflow_sso.provider_settings import PROVIDER_MODELS, ClientAuth, HttpSettings
+from airflow_sso.config import PROVIDER_MODELS
+from airflow_sso.oidc_settings import ClientAuth
+from airflow_sso.provider_settings import HttpSettings
 from airflow_sso.role_mapping import rules
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -40,6 +42,7 @@ MAY_IMPORT_AIRFLOW = {
     "airflow_compat",
     "db_manager",
     "login.views",
+    "login.saml_views",
     "pages",
     "scim.routes",
     "api",
@@ -141,8 +144,8 @@ def test_the_catalogue_is_complete() -> None:
 
 
 def test_only_the_verifier_makes_verified_claims() -> None:
-    makers = [dotted(path) for path in MODULES if "VerifiedClaims(" in path.read_text()]
-    assert makers == ["login.id_token"]
+    for value, maker in (("VerifiedClaims", "login.id_token"), ("VerifiedAssertion", "login.assertion")):
+        assert [dotted(path) for path in MODULES if f"{value}(" in path.read_text()] == [maker]
 
 
 @pytest.mark.parametrize(

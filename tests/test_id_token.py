@@ -17,7 +17,7 @@ from joserfc.jwk import Key
 from airflow_sso.errors import BY_CODE, TokenRefused
 from airflow_sso.login.id_token import VerifiedClaims
 from airflow_sso.login.vendors import vendor_of
-from airflow_sso.provider_settings import ALGORITHMS, EntraOidc
+from airflow_sso.oidc_settings import ALGORITHMS, EntraOidc
 from tests.tokens import (
     ABSENT,
     ACCESS_TOKEN,

@@ -46,6 +46,10 @@ def leave_none_to_strangers() -> None:
     """
     if not (flask.g.get("user") and flask.g.user.is_authenticated):
         _empty_session()
+        if flask.current_app.config.get("SESSION_COOKIE_NAME", "session") not in flask.request.cookies:
+            # A cross-site POST comes without the cookie of a session that the browser may well have:
+            # an emptied session would be answered with deleting that cookie.
+            flask.session.modified = False
 
 
 def _empty_session() -> None:

@@ -11,15 +11,19 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Column, delete, insert, select, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from airflow_sso import database, models
-from airflow_sso.errors import AttemptLost
-from airflow_sso.models import login_attempts
+from airflow_sso.errors import AttemptLost, NotOurAttempt
+from airflow_sso.models import login_attempts, seen_assertions
 
 LIFETIME = timedelta(minutes=10)
+_PARKED = timedelta(minutes=1)
 #: How many may be pending at once, everybody's together; then the oldest give way.
 _MOST_PENDING = 20_000
 _BROWSER_ID = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -34,7 +38,14 @@ class Attempt:
     code_verifier: str = field(repr=False)
     next_url: str
     state: str = field(default="", repr=False)
-    """Only on a fresh attempt; the database keeps its hash."""
+    """Only on a fresh attempt; the database keeps its hash. Also the ID of a SAML request."""
+    state_hash: str = field(repr=False)
+    answer: str | None = field(default=None, repr=False)
+    """The SAML response that was parked for this attempt."""
+
+    def is_answered_by(self, state: str) -> bool:
+        """Whether this is the state, or the request's ID, that went to the provider."""
+        return secrets.compare_digest(self.state_hash, _hash(state))
 
 
 def new_browser_id() -> str:
@@ -48,12 +59,14 @@ def is_browser_id(value: str | None) -> bool:
 
 def new(provider: str, next_url: str) -> Attempt:
     """A fresh attempt; it counts for nothing until :func:`remember` has been called."""
+    state = f"_{secrets.token_urlsafe(32)}"  # an XML name, which begins with no digit (fact C3)
     return Attempt(
         provider=provider,
         nonce=secrets.token_urlsafe(32),
         code_verifier=secrets.token_urlsafe(48),  # RFC 7636, section 4.1: 43 to 128 characters
         next_url=next_url,
-        state=secrets.token_urlsafe(32),
+        state=state,
+        state_hash=_hash(state),
     )
 
 
@@ -63,7 +76,7 @@ def remember(attempt: Attempt, browser_id: str) -> None:
         connection.execute(delete(login_attempts).where(login_attempts.c.expires_at < models.now()))
         made = connection.execute(
             insert(login_attempts).values(
-                state_hash=_hash(attempt.state),
+                state_hash=attempt.state_hash,
                 browser_hash=_hash(browser_id),
                 provider=attempt.provider,
                 nonce=attempt.nonce,
@@ -83,27 +96,88 @@ def take(provider: str, state: str | None, browser_id: str | None) -> Attempt:
     :raises AttemptLost: when there is none, it is another browser's or another provider's, it is
         older than ten minutes, or somebody else took it first.
     """
-    if not state or len(state) > 200:
-        raise AttemptLost("the callback has no state")
+    return _take(login_attempts.c.state_hash, provider, state, browser_id)
+
+
+def take_parked(provider: str, handle: str | None, browser_id: str | None) -> Attempt:
+    """The same of an attempt whose answer was parked, by the handle that :func:`park` gave.
+
+    :raises AttemptLost: likewise, and after a minute.
+    """
+    return _take(login_attempts.c.handle_hash, provider, handle, browser_id)
+
+
+def pending(provider: str, state: str) -> Attempt:
+    """The attempt under this state, looked at and left as it is; whose browser asks is not known.
+
+    :raises AttemptLost: when there is none that still waits for an answer.
+    """
+    with database.transaction() as connection:
+        row = _find(connection, login_attempts.c.state_hash, state, provider)
+    if row.expires_at < models.now() or row.handle_hash is not None:
+        raise AttemptLost("the attempt is too old, or has its answer", next_url=row.next_url)
+    return _attempt(row)
+
+
+def park(attempt: Attempt, answer: str, *, assertion: str, until: datetime) -> str:
+    """Keep a verified answer for a minute, and give the handle that fetches it, once.
+
+    :param assertion: the key of the assertion in it, which never counts again.
+    :param until: when the assertion has expired, and its key may be forgotten.
+    :raises NotOurAttempt: when the assertion, or the request, has been used.
+    """
+    handle = secrets.token_urlsafe(32)
+    with database.transaction() as connection:
+        connection.execute(delete(seen_assertions).where(seen_assertions.c.expires_at < models.now()))
+        try:
+            connection.execute(insert(seen_assertions).values(assertion_key=assertion, expires_at=until))
+        except IntegrityError:
+            raise NotOurAttempt("this assertion was used before") from None
+        waiting = login_attempts.c.handle_hash.is_(None)
+        parked = connection.execute(
+            update(login_attempts)
+            .where(login_attempts.c.state_hash == attempt.state_hash, waiting)
+            .values(handle_hash=_hash(handle), answer=answer, expires_at=models.now() + _PARKED)
+        )
+        if parked.rowcount != 1:
+            raise NotOurAttempt("the request of this attempt was answered before")
+    return handle
+
+
+def _take(column: Column[str], provider: str, value: str | None, browser_id: str | None) -> Attempt:
+    if not value or len(value) > 200:
+        raise AttemptLost("the request names no attempt")
     if not is_browser_id(browser_id):
         raise AttemptLost("the browser sent no attempt cookie")
     with database.transaction() as connection:
-        row = connection.execute(
-            select(login_attempts).where(login_attempts.c.state_hash == _hash(state))
-        ).first()
-        if row is None:
-            raise AttemptLost("no attempt is pending under this state")
+        row = _find(connection, column, value, provider)
         if not secrets.compare_digest(row.browser_hash, _hash(browser_id or "")):
             raise AttemptLost("the attempt was started in another browser")
-        if row.provider != provider:
-            raise AttemptLost("the attempt was started with another provider")  # RFC 9700, section 4.4
         # Two callbacks may read the row; only one of them deletes it.
         if connection.execute(delete(login_attempts).where(login_attempts.c.id == row.id)).rowcount != 1:
             raise AttemptLost("the attempt has just been used")
     if row.expires_at < models.now():
-        raise AttemptLost("the attempt is older than ten minutes", next_url=row.next_url)
+        raise AttemptLost("the attempt is too old", next_url=row.next_url)
+    return _attempt(row)
+
+
+def _find(connection: Connection, column: Column[str], value: str, provider: str) -> Any:
+    row = connection.execute(select(login_attempts).where(column == _hash(value))).first()
+    if row is None:
+        raise AttemptLost("no attempt is pending under this name")
+    if row.provider != provider:
+        raise AttemptLost("the attempt was started with another provider")  # RFC 9700, section 4.4
+    return row
+
+
+def _attempt(row: Any) -> Attempt:
     return Attempt(
-        provider=row.provider, nonce=row.nonce, code_verifier=row.code_verifier, next_url=row.next_url
+        provider=row.provider,
+        nonce=row.nonce,
+        code_verifier=row.code_verifier,
+        next_url=row.next_url,
+        state_hash=row.state_hash,
+        answer=row.answer,
     )
 
 

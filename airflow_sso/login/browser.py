@@ -1,4 +1,4 @@
-"""Our own cookies: one that binds sign-in attempts to a browser, and one that says "been here".
+"""Our own cookies: one binds sign-in attempts to a browser, two remember that something happened.
 
 Airflow's cookies are left as they are. What must stay true: the binding cookie is a random value
 that means nothing by itself, no cookie of ours holds anything about a person, and none of them
@@ -13,13 +13,15 @@ from typing import Any
 import flask
 
 from airflow_sso import airflow_compat
-from airflow_sso.errors import AttemptLost
+from airflow_sso.errors import AttemptLost, NotOurAttempt
 from airflow_sso.login import attempt
 from airflow_sso.urls import Urls
 
 _BINDING = "airflow_sso_attempt"
 _BEEN_HERE = "airflow_sso_returning"
+_RESTARTED = "airflow_sso_restarted"
 _A_YEAR = 365 * 24 * 3600
+_A_MINUTE = 60
 
 
 def _binding_name(urls: Urls) -> str:
@@ -63,9 +65,27 @@ def has_signed_in_before(request: flask.Request) -> bool:
 
 def forget_sign_in(response: Any, urls: Urls) -> None:
     """After the calm page the next visit goes straight in again."""
-    response.delete_cookie(
-        _BEEN_HERE, path=urls.cookie_path, secure=urls.is_https, httponly=True, samesite="Lax"
-    )
+    _delete(response, _BEEN_HERE, urls)
+
+
+def require_first_restart(request: flask.Request) -> None:
+    """Guard against a provider that answers each of our requests with an unsolicited response.
+
+    :raises NotOurAttempt: at the second such response within a minute, instead of going round.
+    """
+    if _RESTARTED in request.cookies:
+        raise NotOurAttempt("the provider answers our requests as if nobody had asked (no InResponseTo)")
+
+
+def note_restart(response: Any, urls: Urls) -> None:
+    """Remember for a minute that an unsolicited response was discarded."""
+    _set(response, _RESTARTED, "1", _A_MINUTE, urls)
+
+
+def forget_restart(request: flask.Request, response: Any, urls: Urls) -> None:
+    """The sign-in after it has succeeded; the next tile may be clicked."""
+    if _RESTARTED in request.cookies:
+        _delete(response, _RESTARTED, urls)
 
 
 def single_values(request: flask.Request) -> Mapping[str, str]:
@@ -95,3 +115,7 @@ def _set(response: Any, name: str, value: str, seconds: int, urls: Urls) -> None
         httponly=True,
         samesite="Lax",
     )
+
+
+def _delete(response: Any, name: str, urls: Urls) -> None:
+    response.delete_cookie(name, path=urls.cookie_path, secure=urls.is_https, httponly=True, samesite="Lax")

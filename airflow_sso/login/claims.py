@@ -1,8 +1,8 @@
-"""Verified claims become one :class:`~airflow_sso.identity.Identity`.
+"""Verified claims, or a verified assertion's attributes, become one :class:`~airflow_sso.identity.Identity`.
 
-What must stay true: only :class:`~airflow_sso.login.id_token.VerifiedClaims` are read, an overage
-marker makes the groups unknown whatever else the token says, and absent is unknown unless the
-vendor defines absence as "none".
+What must stay true: only :class:`~airflow_sso.login.id_token.VerifiedClaims` and
+:class:`~airflow_sso.login.assertion.VerifiedAssertion` are read, an overage marker makes the groups
+unknown whatever else is said, and absent is unknown unless the vendor defines absence as "none".
 """
 
 from __future__ import annotations
@@ -11,20 +11,28 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_sso.errors import ClaimMissing, GuestRefused
 from airflow_sso.identity import Identity
 from airflow_sso.login.id_token import VerifiedClaims
 from airflow_sso.login.vendors import claim_paths, vendor_of
-from airflow_sso.provider_settings import OidcProvider
+from airflow_sso.oidc_settings import OidcProvider
+from airflow_sso.provider_settings import Provider
+from airflow_sso.saml_settings import SamlProvider
 
+if TYPE_CHECKING:
+    from airflow_sso.login.assertion import VerifiedAssertion
+
+    Verified = VerifiedClaims | VerifiedAssertion
+
+#: What Entra sends in place of the groups when an assertion would hold more than 150 (facts A15, C5).
+_GROUPS_LINK = "http://schemas.microsoft.com/claims/groups.link"
 _MAX_SUBJECT = 1000
 _MAX_NAME = 500
 
 
-def to_identity(claims: VerifiedClaims, settings: OidcProvider) -> Identity:
+def to_identity(claims: Verified, settings: Provider) -> Identity:
     """Who verified claims say that somebody is.
 
     :raises ClaimMissing: when there is no usable subject.
@@ -47,8 +55,8 @@ def to_identity(claims: VerifiedClaims, settings: OidcProvider) -> Identity:
         provider=settings.name,
         protocol=settings.protocol,
         claims=claims,
-        session_ref=claims["sid"] if isinstance(claims.get("sid"), str) else None,
-        authenticated_at=_moment(claims.get("auth_time")),
+        session_ref=claims.session_ref,
+        authenticated_at=claims.authenticated_at,
     )
     if identity.is_guest and settings.guests == "deny":
         raise GuestRefused(f"a guest, by the claims of {settings.name}", identity=identity)
@@ -70,12 +78,14 @@ def missing_claims(claims: VerifiedClaims, settings: OidcProvider) -> frozenset[
     return frozenset(missing)
 
 
-def _subject(claims: VerifiedClaims, settings: OidcProvider) -> str:
+def _subject(claims: Verified, settings: Provider) -> str:
     """The immutable id: only a string will do, and only the first configured claim that is there."""
     for path in claim_paths(settings, "subject"):
         value = _at(claims, path)
         if value is None:
             continue
+        if path == "NameID" and isinstance(settings, SamlProvider):
+            _require_lasting_name_id(claims, settings)
         if not isinstance(value, str) or not value.strip() or len(value) > _MAX_SUBJECT:
             raise ClaimMissing(f"the subject claim {path} is not a usable string")
         if any(unicodedata.category(char) == "Cc" for char in value):
@@ -84,7 +94,18 @@ def _subject(claims: VerifiedClaims, settings: OidcProvider) -> str:
     raise ClaimMissing("no subject claim is there: " + ", ".join(claim_paths(settings, "subject")))
 
 
-def _text(claims: VerifiedClaims, settings: OidcProvider, field: str) -> str | None:
+def _require_lasting_name_id(claims: Verified, settings: SamlProvider) -> None:
+    """What names a person for one session, or can be given to the next person, is no account's key."""
+    name_id: Any = getattr(claims, "name_id", None)
+    reason = name_id.why_not_lasting() if name_id else None
+    if reason and not (name_id.may_be_reused and settings.may_reuse_subjects):
+        raise ClaimMissing(
+            f"{reason}: name an immutable attribute, claims: {{subject: ...}}, or have the provider send a "
+            "persistent NameID"
+        )
+
+
+def _text(claims: Verified, settings: Provider, field: str) -> str | None:
     """A name to show: the first claim that holds text, without characters that no name has."""
     for path in claim_paths(settings, field):
         value = _at(claims, path)
@@ -95,7 +116,7 @@ def _text(claims: VerifiedClaims, settings: OidcProvider, field: str) -> str | N
     return None
 
 
-def _values(claims: VerifiedClaims, settings: OidcProvider, field: str) -> frozenset[str] | None:
+def _values(claims: Verified, settings: Provider, field: str) -> frozenset[str] | None:
     """A set-valued field: an array, a single string, or an array written into a string.
 
     Where the vendor defines absence as "none", only absence is: what cannot be read is unknown.
@@ -125,7 +146,7 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _groups(claims: VerifiedClaims, settings: OidcProvider) -> frozenset[str] | None:
+def _groups(claims: Verified, settings: Provider) -> frozenset[str] | None:
     """The groups, and with ``group_dn: cn`` those that are distinguished names by their CN alone."""
     values = _values(claims, settings, "groups")
     if values is None or settings.group_dn == "whole":
@@ -159,11 +180,11 @@ def _array_in_a_string(value: str) -> object:
         return value
 
 
-def _has_overage(claims: VerifiedClaims) -> bool:
-    """Facts A15 and A16. The URL in ``_claim_sources`` is never called: it comes from the token."""
+def _has_overage(claims: Verified) -> bool:
+    """Facts A15, A16 and C5. The URL that the marker holds is never called: it comes from the token."""
     names = claims.get("_claim_names")
     elsewhere = isinstance(names, Mapping) and "groups" in names
-    return elsewhere or str(claims.get("hasgroups", "")).lower() in ("true", "1")
+    return elsewhere or _GROUPS_LINK in claims or str(claims.get("hasgroups", "")).lower() in ("true", "1")
 
 
 def _at(claims: Mapping[str, Any], path: str) -> Any:
@@ -174,9 +195,3 @@ def _at(claims: Mapping[str, Any], path: str) -> Any:
     for step in path.split("."):
         value = value.get(step) if isinstance(value, Mapping) else None
     return value
-
-
-def _moment(value: object) -> datetime | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**33:
-        return None
-    return datetime.fromtimestamp(value, timezone.utc)

@@ -1,34 +1,25 @@
 """What a provider says about itself: its endpoints (discovery) and its signing keys (JWKS).
 
-Both are cached and refreshed as fact A7 says, and the last good answer is kept through an outage.
-What must stay true: a token cannot make us fetch keys without limit, nothing is fetched from an
-address that a token names, and keys come from the configured issuer's own document alone.
+Both are cached. What must stay true: nothing is fetched from an address that a token names, and keys
+come from the configured issuer's own document alone.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
-from airflow_sso.errors import ProviderUnreachable, SsoError, WrongIssuer
+from airflow_sso.errors import ProviderUnreachable, WrongIssuer
+from airflow_sso.login.cached import Cached
 from airflow_sso.login.http import get_json
 from airflow_sso.login.vendors import vendor_of
-from airflow_sso.provider_settings import OidcProvider, check_url
+from airflow_sso.oidc_settings import OidcProvider
+from airflow_sso.provider_settings import check_url
 
-log = logging.getLogger(__name__)
-
-_REFRESH_AFTER = 3600.0  # seconds; fact A7: refresh about hourly
-_RETRY_AFTER = 60.0  # seconds between tries while the provider does not answer
-_FORCED_REFETCHES = 3  # a bucket of three, one refilled every five minutes
-_REFILL_AFTER = 300.0
 _SHORTEST_RSA = 2048  # bits; RFC 7518, section 3.3
 _KEY_TYPES: dict[str, type[Key]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}  # never `oct`
 
@@ -46,83 +37,28 @@ class Metadata:
     """RFC 9207: the authorization response carries ``iss``."""
 
 
-class _Cached:
-    """A fetched value, its age, and the one lock under which it is fetched again."""
-
-    def __init__(self, fetch: Callable[[], Any], what: str) -> None:
-        self._fetch = fetch
-        self._what = what
-        self._lock = threading.Lock()
-        self._value: Any = None
-        self._failure: SsoError | None = None
-        self._fetched_at = float("-inf")
-        self._tried_at = float("-inf")
-
-    def get(self, *, force: bool = False) -> Any:
-        asked_at = time.monotonic()
-        fresh = asked_at - self._fetched_at < _REFRESH_AFTER
-        if self._value is not None and not force and (fresh or asked_at - self._tried_at < _RETRY_AFTER):
-            return self._value
-        with self._lock:
-            # Those who waited for another's try share its outcome, and do not try in turn.
-            if self._tried_at < asked_at:
-                self._try()
-        if self._value is None:
-            assert self._failure is not None  # noqa: S101 (a try leaves one or the other)
-            raise self._failure
-        return self._value
-
-    def _try(self) -> None:
-        try:
-            self._value, self._failure = self._fetch(), None
-            self._fetched_at = time.monotonic()
-        except (ProviderUnreachable, WrongIssuer) as cause:
-            self._failure = cause
-            if self._value is not None:
-                log.warning("%s: the last good answer is kept: %s", self._what, cause.detail)
-        finally:
-            self._tried_at = time.monotonic()
-
-
 class ProviderDocuments:
     """One provider's discovery document and keys, shared by all requests of this process."""
 
     def __init__(self, settings: OidcProvider) -> None:
         self._settings = settings
-        self._metadata = _Cached(self._fetch_metadata, f"discovery of {settings.name}")
-        self._keys = _Cached(self._fetch_keys, f"keys of {settings.name}")
-        self._refetches = float(_FORCED_REFETCHES)
-        self._refilled_at = time.monotonic()
-        self._bucket = threading.Lock()
+        self._metadata = Cached(self._fetch_metadata, f"discovery of {settings.name}")
+        self._keys = Cached(self._fetch_keys, f"keys of {settings.name}")
 
     def metadata(self) -> Metadata:
         """The endpoints. :raises ProviderUnreachable: when they have never been read."""
-        value: Metadata = self._metadata.get()
-        return value
+        return self._metadata.get()
 
     def keys(self) -> list[Key]:
         """The signing keys that are known now."""
-        value: list[Key] = self._keys.get()
-        return value
+        return self._keys.get()
 
     def keys_fetched_again(self, seen: list[Key] | None = None) -> list[Key] | None:
         """The keys, fetched anew because a token did not fit; ``None`` when that was asked too often.
 
-        :param seen: the keys that did not fit. If others have been fetched since, they are the
-            answer: many people at once, right after a rotation, cost one fetch.
+        :param seen: the keys that did not fit.
         """
-        with self._bucket:
-            if seen is not None and self.keys() is not seen:
-                return self.keys()
-            now = time.monotonic()
-            gained = (now - self._refilled_at) / _REFILL_AFTER
-            self._refetches = min(_FORCED_REFETCHES, self._refetches + gained)
-            self._refilled_at = now
-            if self._refetches < 1:
-                return None
-            self._refetches -= 1
-            value: list[Key] = self._keys.get(force=True)
-        return value
+        return self._keys.fetched_again(seen)
 
     def _fetch_metadata(self) -> Metadata:
         vendor = vendor_of(self._settings)

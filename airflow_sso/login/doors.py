@@ -10,17 +10,34 @@ import logging
 from collections.abc import Callable, Collection
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from airflow_sso.config import LoadedConfig
 from airflow_sso.errors import ConfigurationFaulty, ProviderShut
+from airflow_sso.identity import Identity
+from airflow_sso.login.attempt import Attempt
+from airflow_sso.oidc_settings import OidcProvider
+from airflow_sso.provider_settings import Provider
 from airflow_sso.role_mapping import Mapping, MappingFile
+from airflow_sso.saml_settings import SamlProvider
 from airflow_sso.urls import Urls
 
-if TYPE_CHECKING:
-    from airflow_sso.login.oidc import OidcDoor
-
 log = logging.getLogger(__name__)
+
+
+class Door(Protocol):
+    """One provider that people may sign in through, whatever it speaks."""
+
+    settings: Any
+
+    def start(self, attempt: Attempt, *, switch_account: bool = False) -> str:
+        """The address of the provider's sign-in page for a fresh attempt."""
+
+    def finish(self, attempt: Attempt, response: MappingOf[str, str]) -> Identity:
+        """The identity behind the provider's answer."""
+
+    def adopts(self, identity: Identity) -> str | None:
+        """The username of an account of Airflow's own sign-in that is this person's, if any counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +45,7 @@ class Doors:
     """``open``: by provider name, in the order of the file. ``shut``: name and what to call it."""
 
     urls: Urls
-    open: MappingOf[str, OidcDoor] = field(default_factory=dict)
+    open: MappingOf[str, Door] = field(default_factory=dict)
     shut: MappingOf[str, str] = field(default_factory=dict)
     mapping: MappingFile | None = None
     support_contact: str | None = None
@@ -40,7 +57,7 @@ class Doors:
             raise ConfigurationFaulty("; ".join(self.faults) or "no provider is configured")
         self.current_mapping()
 
-    def get(self, name: str) -> OidcDoor | None:
+    def get(self, name: str) -> Door | None:
         """The door of a provider, or ``None`` when no provider has this name.
 
         :raises ConfigurationFaulty: when it is shut, alone or with all the others.
@@ -78,16 +95,34 @@ def make(
         log.error("airflow_sso: every door is shut (SSO-501); tasks are not affected")
         return Doors(Urls(fallback_url, prefix), shut=loaded.shut, faults=faults)
     urls = Urls(settings.external_url, prefix)
-    # Imported here: a protocol library that is missing must shut doors, not stop the process.
-    from airflow_sso.login.oidc import OidcDoor
-
-    open_doors = {name: OidcDoor(one, urls.callback(name)) for name, one in settings.providers.items()}
-    log.info("airflow_sso: open: %s; shut: %s", ", ".join(open_doors), ", ".join(loaded.shut) or "none")
+    open_doors: dict[str, Door] = {}
+    shut = dict(loaded.shut)
+    for name, provider in settings.providers.items():
+        try:
+            open_doors[name] = _door(provider, urls)
+        except Exception as cause:  # xmlsec raises errors of its own when it is imported beside another lxml
+            log.exception("airflow_sso: %s is shut: its library cannot be loaded", name)
+            shut[name] = provider.shown_as
+            faults += (f"providers: {name}: {provider.protocol} cannot be spoken: {cause}",)
+    log.info("airflow_sso: open: %s; shut: %s", ", ".join(open_doors), ", ".join(shut) or "none")
     return Doors(
         urls,
         open=open_doors,
-        shut=loaded.shut,
+        shut=shut,
         mapping=MappingFile(settings.role_mapping_file, known_roles),
         support_contact=settings.support_contact,
         faults=faults,
     )
+
+
+def _door(provider: Provider, urls: Urls) -> Door:
+    """Imported here: a protocol library that is missing shuts its own doors, and stops nothing."""
+    if isinstance(provider, SamlProvider):
+        from airflow_sso.login.saml import SamlDoor
+
+        return SamlDoor(provider, urls)
+    if isinstance(provider, OidcProvider):
+        from airflow_sso.login.oidc import OidcDoor
+
+        return OidcDoor(provider, urls.callback(provider.name))
+    raise TypeError(f"{provider.protocol} is no protocol")

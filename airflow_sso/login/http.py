@@ -153,14 +153,27 @@ def get_json(url: str, settings: HttpSettings, *, what: str, bearer: str | None 
     :param bearer: an access token to show there.
     :raises ProviderUnreachable: for anything else, saying what was asked for and what came.
     """
+    return json_object(_get(url, settings, what, auth=_Bearer(bearer) if bearer else None), what=what)
+
+
+def get_xml(url: str, settings: HttpSettings, *, what: str) -> bytes:
+    """What is at ``url``, unparsed.
+
+    :raises ProviderUnreachable: when there is no such answer.
+    """
+    accepted = {"Accept": "application/samlmetadata+xml, application/xml, text/xml, */*;q=0.1"}
+    return _get(url, settings, what, headers=accepted).content
+
+
+def _get(url: str, settings: HttpSettings, what: str, **options: Any) -> requests.Response:
     try:
         with bound(requests.Session(), settings) as session:
-            response = session.get(url, allow_redirects=False, auth=_Bearer(bearer) if bearer else None)
+            response = session.get(url, allow_redirects=False, **options)
     except requests.RequestException as cause:
         raise ProviderUnreachable(f"{what}: {type(cause).__name__}: {cause}") from cause
     if response.status_code != requests.codes.ok:
         raise ProviderUnreachable(f"{what}: HTTP {response.status_code} from {url}")
-    return json_object(response, what=what)
+    return response
 
 
 def json_object(response: requests.Response, *, what: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import hmac
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
 
@@ -68,6 +68,19 @@ class VerifiedClaims(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"<verified claims: {', '.join(sorted(self._claims))}>"
+
+    @property
+    def session_ref(self) -> str | None:
+        """The provider's session (Front-Channel Logout 1.0, section 3)."""
+        return self["sid"] if isinstance(self.get("sid"), str) else None
+
+    @property
+    def authenticated_at(self) -> datetime | None:
+        """When the person proved who they are (Core, section 2)."""
+        value = self.get("auth_time")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**33:
+            return None
+        return datetime.fromtimestamp(value, timezone.utc)
 
 
 _VERIFIED = object()

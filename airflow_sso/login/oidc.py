@@ -29,7 +29,7 @@ from airflow_sso.login.claims import missing_claims, to_identity
 from airflow_sso.login.discovery import Metadata, ProviderDocuments
 from airflow_sso.login.http import bound, get_json, json_object
 from airflow_sso.login.vendors import vendor_of
-from airflow_sso.provider_settings import OidcProvider
+from airflow_sso.oidc_settings import OidcProvider
 
 _MAX_ERROR = 120  # of a provider's error text; it may hold names (fact A18), so it is never logged whole
 

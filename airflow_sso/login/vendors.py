@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
-from airflow_sso.provider_settings import ALGORITHMS, ClaimPaths, EntraOidc, OidcProvider
+from airflow_sso.oidc_settings import ALGORITHMS, EntraOidc, OidcProvider
+from airflow_sso.provider_settings import ClaimPaths, Provider
+from airflow_sso.saml_settings import EntraSaml, SamlProvider
 
 #: Sign-in hosts of Microsoft's clouds (fact A9).
 _ENTRA_HOSTS = {
@@ -19,44 +21,70 @@ _ENTRA_HOSTS = {
     "usgov_dod": "https://login.microsoftonline.us",
     "china": "https://login.partner.microsoftonline.cn",
 }
+#: What the names of its SAML issuers begin with (fact C2).
+_ENTRA_STS = {"china": "https://sts.chinacloudapi.cn"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """One row.
+    """What a row holds whatever the protocol is.
 
-    ``issuer``, ``discovery_url``, ``authority``
-        made from the provider's settings; ``authority`` is the account key's first half.
+    ``authority``
+        the account key's first half, made from the provider's settings: the same for both protocols
+        where the vendor's subjects are.
+    ``claims``
+        where each field of the identity is found, unless the configuration says otherwise.
     ``required_claims``
-        beside those of OIDC Core: claim name and the value it must have (``None``: any string).
+        claims that must be there, and the value each must have (``None``: any string).
     ``empty_when_absent``
         fields whose absence the vendor defines as "none"; everything else absent is unknown.
+    ``is_guest``
+        whether verified claims are of a guest; asked of every sign-in.
+    """
+
+    authority: Callable[[Any], str]
+    claims: ClaimPaths
+    required_claims: Callable[[Any], dict[str, str | None]] = field(default=lambda _settings: {})
+    empty_when_absent: frozenset[str] = frozenset()
+    case_insensitive_subject: bool = False
+    is_guest: Callable[[Any, dict[str, Any]], bool] = field(default=lambda _settings, _claims: False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OidcVendor(Vendor):
+    """What OpenID Connect adds.
+
+    ``issuer``, ``discovery_url``
+        made from the provider's settings.
     ``userinfo``
         whether a claim that the ID token lacks may be asked for there.
     ``switch_prompt``
         the ``prompt`` that offers another account; ``login`` is all that a provider must know (Core, 15.1).
     ``assertion_algorithm``
         what our client assertions are signed with (RFC 7523).
-    ``is_guest``
-        whether verified claims are of a guest; asked of every sign-in.
     """
 
     issuer: Callable[[Any], str]
     discovery_url: Callable[[Any], str]
-    authority: Callable[[Any], str]
-    claims: ClaimPaths
     algorithms: tuple[str, ...] = ALGORITHMS
     client_auth_method: Literal["basic", "post"] = "basic"
     assertion_algorithm: str = "RS256"
-    required_claims: Callable[[Any], dict[str, str | None]] = field(default=lambda _settings: {})
-    empty_when_absent: frozenset[str] = frozenset()
     userinfo: bool = True
     switch_prompt: str = "login"
-    case_insensitive_subject: bool = False
-    is_guest: Callable[[Any, dict[str, Any]], bool] = field(default=lambda _settings, _claims: False)
 
 
-def _entra_host(settings: EntraOidc) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamlVendor(Vendor):
+    """What SAML adds.
+
+    ``entity_ids``
+        what the identity provider may be called in its metadata; ``None``: whatever it says there.
+    """
+
+    entity_ids: Callable[[Any], tuple[str, ...] | None] = field(default=lambda _settings: None)
+
+
+def _entra_host(settings: EntraOidc | EntraSaml) -> str:
     return (settings.insecure_authority_host or _ENTRA_HOSTS[settings.cloud]).rstrip("/")
 
 
@@ -78,7 +106,19 @@ def _entra_guest(settings: EntraOidc, claims: dict[str, Any]) -> bool:
 
 def _well_known(settings: Any) -> str:
     """Discovery 1.0, section 4.1."""
-    return f"{VENDORS[settings.vendor].issuer(settings).rstrip('/')}/.well-known/openid-configuration"
+    return f"{OIDC_VENDORS[settings.vendor].issuer(settings).rstrip('/')}/.well-known/openid-configuration"
+
+
+def _entra_entity_ids(settings: EntraSaml) -> tuple[str, ...]:
+    """The text and the sample of Microsoft's page differ in the host (fact C2)."""
+    hosts = (_ENTRA_STS.get(settings.cloud, "https://sts.windows.net"), _entra_host(settings))
+    return tuple(f"{host}/{settings.tenant_id}/" for host in hosts)
+
+
+def _entra_saml_guest(settings: EntraSaml, claims: dict[str, Any]) -> bool:
+    """Whoever another identity provider vouches for (facts A13, C5)."""
+    named = claims.get(f"{_MICROSOFT}/identity/claims/identityprovider")
+    return named is not None and named not in _entra_entity_ids(settings)
 
 
 _STANDARD_CLAIMS = ClaimPaths(
@@ -91,8 +131,26 @@ _STANDARD_CLAIMS = ClaimPaths(
     app_roles=("roles",),
 )
 
-VENDORS: dict[str, Vendor] = {
-    "entra": Vendor(
+_MICROSOFT = "http://schemas.microsoft.com"
+_XMLSOAP = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims"
+_ENTRA_GROUPS = f"{_MICROSOFT}/ws/2008/06/identity/claims/groups"
+_ENTRA_ROLE = f"{_MICROSOFT}/ws/2008/06/identity/claims/role"
+_ENTRA_TENANT = f"{_MICROSOFT}/identity/claims/tenantid"
+_ENTRA_OBJECT = f"{_MICROSOFT}/identity/claims/objectidentifier"
+
+#: Attribute names in use: plain ones, LDAP's (``urn:oid:``), Entra's.
+_ATTRIBUTES = ClaimPaths(
+    subject=("NameID",),
+    username=("uid", "username", "urn:oid:0.9.2342.19200300.100.1.1", f"{_XMLSOAP}/name", "email", "NameID"),
+    email=("mail", "email", "urn:oid:0.9.2342.19200300.100.1.3", f"{_XMLSOAP}/emailaddress"),
+    first_name=("givenName", "given_name", "urn:oid:2.5.4.42", f"{_XMLSOAP}/givenname"),
+    last_name=("sn", "surname", "family_name", "urn:oid:2.5.4.4", f"{_XMLSOAP}/surname"),
+    groups=("groups", "memberOf", _ENTRA_GROUPS, "urn:oid:1.3.6.1.4.1.5923.1.5.1.1"),
+    app_roles=("roles", _ENTRA_ROLE),
+)
+
+OIDC_VENDORS: dict[str, OidcVendor] = {
+    "entra": OidcVendor(
         issuer=_entra_issuer,
         discovery_url=_well_known,  # fact A1
         authority=lambda s: f"entra:{s.cloud}:{s.tenant_id}",
@@ -116,21 +174,21 @@ VENDORS: dict[str, Vendor] = {
         case_insensitive_subject=True,
         is_guest=_entra_guest,
     ),
-    "pingone": Vendor(
+    "pingone": OidcVendor(
         issuer=lambda s: s.issuer or f"https://auth.pingone.{s.region}/{s.environment_id}/as",  # fact D2
         discovery_url=_well_known,
         authority=lambda s: f"pingone:{s.environment_id}",
         claims=_STANDARD_CLAIMS,  # `sub` is the user's UUID, `groups` is mapped by the admin (facts D5, D6)
         algorithms=("RS256",),
     ),
-    "pingfederate": Vendor(
+    "pingfederate": OidcVendor(
         issuer=lambda s: s.issuer,
         discovery_url=_well_known,
         authority=lambda s: s.authority or f"oidc:{s.name}",
         # Groups arrive under whatever name the directory gives them (fact E3).
         claims=_STANDARD_CLAIMS.model_copy(update={"groups": ("groups", "memberOf", "isMemberOf")}),
     ),
-    "generic": Vendor(
+    "generic": OidcVendor(
         issuer=lambda s: s.issuer,
         discovery_url=_well_known,
         authority=lambda s: s.authority or f"oidc:{s.name}",
@@ -139,12 +197,49 @@ VENDORS: dict[str, Vendor] = {
 }
 
 
-def vendor_of(settings: OidcProvider) -> Vendor:
+_ANY_SAML = SamlVendor(
+    authority=lambda s: s.authority or f"saml:{s.name}",
+    claims=_ATTRIBUTES,
+    entity_ids=lambda s: (s.issuer,) if s.issuer else None,
+)
+
+SAML_VENDORS: dict[str, SamlVendor] = {
+    "entra": SamlVendor(
+        entity_ids=_entra_entity_ids,
+        authority=OIDC_VENDORS["entra"].authority,
+        claims=ClaimPaths(
+            subject=(_ENTRA_OBJECT,),  # fact C6: the NameID is whatever the application's owner chose
+            username=(f"{_XMLSOAP}/name", "NameID"),
+            email=(f"{_XMLSOAP}/emailaddress",),
+            first_name=(f"{_XMLSOAP}/givenname",),
+            last_name=(f"{_XMLSOAP}/surname",),
+            groups=(_ENTRA_GROUPS,),
+            app_roles=(_ENTRA_ROLE,),
+        ),
+        required_claims=lambda s: {_ENTRA_TENANT: s.tenant_id, _ENTRA_OBJECT: None},
+        empty_when_absent=frozenset({"app_roles"}),
+        case_insensitive_subject=True,
+        is_guest=_entra_saml_guest,
+    ),
+    # The NameID is the user's UUID, as `sub` is (facts D5, D19).
+    "pingone": SamlVendor(authority=OIDC_VENDORS["pingone"].authority, claims=_ATTRIBUTES),
+    "pingfederate": _ANY_SAML,
+    "generic": _ANY_SAML,
+}
+
+
+@overload
+def vendor_of(settings: OidcProvider) -> OidcVendor: ...
+@overload
+def vendor_of(settings: SamlProvider) -> SamlVendor: ...
+@overload
+def vendor_of(settings: Provider) -> Vendor: ...
+def vendor_of(settings: Provider) -> Vendor:
     """The row of a provider."""
-    return VENDORS[settings.vendor]
+    return (SAML_VENDORS if settings.protocol == "saml" else OIDC_VENDORS)[settings.vendor]
 
 
-def claim_paths(settings: OidcProvider, field_name: str) -> tuple[str, ...]:
+def claim_paths(settings: Provider, field_name: str) -> tuple[str, ...]:
     """Where a field of the identity is found: as configured, else as the vendor has it."""
     configured: tuple[str, ...] | None = getattr(settings.claims, field_name)
     default: tuple[str, ...] | None = getattr(vendor_of(settings).claims, field_name)

@@ -1,68 +1,32 @@
-"""The browser's way through a sign-in: every route of ours that a person's browser visits.
+"""The browser's way into Airflow and out of it: every page of ours that a person visits by name.
 
-``oauth_authorized`` is the whole journey on one screen, from the request to the role. What must stay
-true: every refusal of any step ends in :func:`_answer_refusals`, so there is one place where a
-refusal gets its reference, its audit row and its page, and none where it is swallowed.
+The addresses that only a SAML provider sends people to are in :mod:`~airflow_sso.login.saml_views`. What
+must stay true: nobody is sent anywhere but to a page of ours or to a provider of the configuration.
 """
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flask
 from flask_appbuilder import expose
 from flask_appbuilder.security.views import AuthOAuthView, AuthView
 
-from airflow_sso import airflow_compat, audit, database, pages, role_mapping
-from airflow_sso.accounts import provisioning, sessions
+from airflow_sso import airflow_compat, audit, database, pages
+from airflow_sso.accounts import sessions
 from airflow_sso.audit import Subject
-from airflow_sso.errors import NotReady, SsoError
 from airflow_sso.login import attempt as attempts
 from airflow_sso.login import browser
-from airflow_sso.login.doors import Doors
-
-if TYPE_CHECKING:
-    from airflow_sso.login.oidc import OidcDoor
-
-log = logging.getLogger(__name__)
-
-Route = Callable[..., Any]
+from airflow_sso.login.journey import Journey, answer_refusals
 
 
-def _answer_refusals(route: Route) -> Route:
-    """Turn a refusal of any step into its audit record and its page, under one reference."""
-
-    @functools.wraps(route)
-    def answered(self: SsoAuthView, **arguments: str) -> Any:
-        reference = flask.g.sso_reference = audit.new_reference()
-        try:
-            return route(self, **arguments)
-        except SsoError as error:
-            provider = arguments.get("provider")
-            known = provider if provider in self.doors().open else None
-            audit.refused(error, reference, provider=known)
-            return self.refuse(error, reference, provider=known)
-        finally:
-            sessions.leave_none_to_strangers()
-
-    return answered
-
-
-class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
+class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
     """Airflow's sign-in view, with our doors in it."""
 
     template_folder = pages.template_folder()
 
-    def doors(self) -> Doors:
-        """Asked for at each request: Flask-AppBuilder reads every attribute before there are any."""
-        doors: Doors = self.appbuilder.sm.sso_doors
-        return doors
-
     @expose("/login/")
-    @_answer_refusals
+    @answer_refusals
     def login(self) -> Any:
         """The way in: straight to the provider when there is one, else one button each."""
         doors = self.doors()
@@ -82,10 +46,10 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
         return pages.page("sign_in", doors.support_contact, choices=self._choices(next_url), local_url=None)
 
     @expose("/login/<provider>")
-    @_answer_refusals
+    @answer_refusals
     def start(self, provider: str) -> Any:
         """Begin an attempt and send the browser to the provider."""
-        doors, door = self._door(provider)
+        doors, door = self.door(provider)
         asked = flask.request.args
         next_url = flask.g.sso_next = doors.urls.own_page(asked.get("next"))
         switch = "switch" in asked
@@ -93,28 +57,25 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
             # The provider sends the browser back to external_url, and cookies set here stay here. Once
             # only: behind a proxy that rewrites Host, every request seems to be elsewhere.
             return flask.redirect(doors.urls.start(provider, next_url, switch=switch, moved=True))
+        if "again" in asked:
+            browser.require_first_restart(flask.request)
         browser_id = browser.browser_id(flask.request, doors.urls)
         attempt = attempts.new(provider, next_url)
         response = flask.redirect(door.start(attempt, switch_account=switch))
+        if "again" in asked:
+            browser.note_restart(response, doors.urls)
         attempts.remember(attempt, browser_id)
         browser.bind(response, browser_id, doors.urls)
         return browser.uncached(response)
 
     @expose("/oauth-authorized/<provider>")
-    @_answer_refusals
+    @answer_refusals
     def oauth_authorized(self, provider: str) -> Any:
-        """The redirect URI: from the provider's answer to a signed-in Airflow user."""
-        doors, door = self._door(provider)
+        """The redirect URI of OpenID Connect."""
+        doors, door = self.door(provider, "oidc")
         answer = browser.single_values(flask.request)
         attempt = attempts.take(provider, answer.get("state"), browser.bound_id(flask.request, doors.urls))
-        flask.g.sso_next = attempt.next_url
-        identity = door.finish(attempt, answer)
-        decision = role_mapping.decide(identity, doors.current_mapping())
-        user_id = provisioning.admit(identity, decision, flask.g.sso_reference, adopts=door.adopts(identity))
-        sessions.start(self.appbuilder.sm, user_id)
-        response = airflow_compat.redirect_with_token()(attempt.next_url)
-        browser.remember_sign_in(response, doors.urls)
-        return browser.uncached(response)
+        return self.admit(door, attempt, answer)
 
     @expose("/logout/")
     def logout(self) -> Any:
@@ -127,7 +88,7 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
         return browser.uncached(response)
 
     @expose("/signed-out/")
-    @_answer_refusals
+    @answer_refusals
     def signed_out(self) -> Any:
         """The calm page."""
         names = list(self.doors().open)
@@ -137,26 +98,6 @@ class SsoAuthView(AuthOAuthView):  # type: ignore[misc]
     def static_file(self, name: str) -> Any:
         """Our stylesheet."""
         return pages.asset(name)
-
-    def _door(self, provider: str) -> tuple[Doors, OidcDoor]:
-        """The door that a URL names, ready to be used."""
-        database.require_tables()
-        doors = self.doors()
-        return doors, doors.get(provider) or flask.abort(404)
-
-    def refuse(self, error: SsoError, reference: str, *, provider: str | None) -> flask.Response:
-        """The page of a refusal."""
-        doors = self.doors()
-        if isinstance(error, NotReady):
-            return pages.not_ready_page(error, doors.urls, doors.support_contact, reference=reference)
-        return pages.refusal_page(
-            error,
-            doors.urls,
-            doors.support_contact,
-            reference=reference,
-            provider=provider,
-            next_url=getattr(error, "next_url", None) or flask.g.get("sso_next"),
-        )
 
     def _calm_page(self, provider: str | None) -> flask.Response:
         doors = self.doors()

@@ -1,0 +1,93 @@
+"""What every sign-in has in common, whatever it speaks: the door, the way from an answer to a role, refusals.
+
+``admit`` is the whole journey on one screen. What must stay true: every refusal of any step ends in
+:func:`answer_refusals`, so there is one place where a refusal gets its reference, its audit row and
+its page, and none where it is swallowed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flask
+
+from airflow_sso import airflow_compat, audit, database, pages, role_mapping
+from airflow_sso.accounts import provisioning, sessions
+from airflow_sso.errors import NotReady, SsoError
+from airflow_sso.login import browser
+from airflow_sso.login.attempt import Attempt
+from airflow_sso.login.doors import Door, Doors
+
+Route = Callable[..., Any]
+
+
+def answer_refusals(route: Route) -> Route:
+    """Turn a refusal of any step into its audit record and its page, under one reference."""
+
+    @functools.wraps(route)
+    def answered(self: Journey, **arguments: str) -> Any:
+        reference = flask.g.sso_reference = audit.new_reference()
+        try:
+            return route(self, **arguments)
+        except SsoError as error:
+            provider = arguments.get("provider")
+            known = provider if provider in self.doors().open else None
+            audit.refused(error, reference, provider=known)
+            return self.refuse(error, reference, provider=known)
+        finally:
+            sessions.leave_none_to_strangers()
+
+    return answered
+
+
+class Journey:
+    """For views: the doors, and what lies behind them."""
+
+    appbuilder: Any
+
+    def doors(self) -> Doors:
+        """Asked for at each request: Flask-AppBuilder reads every attribute before there are any."""
+        doors: Doors = self.appbuilder.sm.sso_doors
+        return doors
+
+    def door(self, provider: str, protocol: str | None = None) -> tuple[Doors, Any]:
+        """The door that a URL names, ready to be used; 404 when it is none, or speaks another protocol."""
+        database.require_tables()
+        doors = self.doors()
+        door = doors.get(provider)
+        if door is None or protocol not in (None, door.settings.protocol):
+            flask.abort(404)
+        return doors, door
+
+    def admit(self, door: Door, attempt: Attempt, answer: Mapping[str, str]) -> Any:
+        """From the provider's answer to a signed-in Airflow user.
+
+        :param attempt: this browser's own, used up by now.
+        :param answer: what the provider sent; nothing in it is trusted.
+        """
+        doors = self.doors()
+        flask.g.sso_next = attempt.next_url
+        identity = door.finish(attempt, answer)
+        decision = role_mapping.decide(identity, doors.current_mapping())
+        user_id = provisioning.admit(identity, decision, flask.g.sso_reference, adopts=door.adopts(identity))
+        sessions.start(self.appbuilder.sm, user_id)
+        response = airflow_compat.redirect_with_token()(attempt.next_url)
+        browser.remember_sign_in(response, doors.urls)
+        browser.forget_restart(flask.request, response, doors.urls)
+        return browser.uncached(response)
+
+    def refuse(self, error: SsoError, reference: str, *, provider: str | None) -> flask.Response:
+        """The page of a refusal."""
+        doors = self.doors()
+        if isinstance(error, NotReady):
+            return pages.not_ready_page(error, doors.urls, doors.support_contact, reference=reference)
+        return pages.refusal_page(
+            error,
+            doors.urls,
+            doors.support_contact,
+            reference=reference,
+            provider=provider,
+            next_url=getattr(error, "next_url", None) or flask.g.get("sso_next"),
+        )

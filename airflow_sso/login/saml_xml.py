@@ -1,0 +1,129 @@
+"""How SAML documents are read: one parser, strict limits, nothing outside the document.
+
+Everything that arrives as XML, messages and metadata alike, is parsed here and only here, because
+two parsers may see two documents (CVE-2025-25291). What must stay true: a document is refused before
+its size, its depth, a DTD or an entity can cost anything, and text is read whole or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lxml import etree
+
+SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
+SAMLP = "urn:oasis:names:tc:SAML:2.0:protocol"
+MD = "urn:oasis:names:tc:SAML:2.0:metadata"
+DS = "http://www.w3.org/2000/09/xmldsig#"
+XENC = "http://www.w3.org/2001/04/xmlenc#"
+NAMESPACES = {"saml": SAML, "samlp": SAMLP, "md": MD, "ds": DS, "xenc": XENC}
+
+_DEEPEST = 64
+_MOST_ELEMENTS = 20_000
+#: Anything that is neither an element, a comment nor character data; the XML declaration is apart.
+_FORBIDDEN = re.compile(r"<\?|<!(?!--|\[CDATA\[)")
+_DECLARATION = re.compile(
+    r"""\s*<\?xml\s+version=["']1\.0["'](\s+encoding=["']utf-8["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>""",
+    re.IGNORECASE,
+)
+
+Element = Any  # lxml ships no types
+
+
+class UnreadableXml(ValueError):
+    """The document is not XML that may be read here."""
+
+
+def parse(data: bytes) -> Element:
+    """The root element of a document.
+
+    Comments are dropped, so that the text around one is a single text: ``admin<!-- -->@example.com``
+    is read whole (CVE-2017-11427).
+
+    :raises UnreadableXml: saying why.
+    """
+    try:
+        text = data.decode("utf-8-sig")  # Entra's metadata begins with a byte order mark (fact C1)
+    except UnicodeDecodeError:
+        raise UnreadableXml("it is not UTF-8") from None
+    declaration = _DECLARATION.match(text)
+    body = text[declaration.end() :] if declaration else text
+    found = _FORBIDDEN.search(body)
+    if found:
+        # DTDs, entities and processing instructions: none has a place in SAML (row S14).
+        raise UnreadableXml(f"it holds {body[found.start() : found.start() + 9]!r}, which is not accepted")
+    encoded = body.strip().encode()
+    _measure(encoded)
+    try:
+        return etree.fromstring(encoded, _parser())
+    except etree.XMLSyntaxError as cause:
+        raise UnreadableXml(f"it is not well-formed: {cause.msg}") from None
+
+
+def _parser(**more: Any) -> Any:
+    return etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+        **more,
+    )
+
+
+class _Measure:
+    """Counts elements and depth while the parser runs, and builds nothing."""
+
+    def __init__(self) -> None:
+        self._depth = self._elements = 0
+
+    def start(self, _tag: str, _attributes: Any) -> None:
+        self._depth += 1
+        self._elements += 1
+        if self._depth > _DEEPEST or self._elements > _MOST_ELEMENTS:
+            raise UnreadableXml("it has too many elements, or too deep ones")
+
+    def end(self, _tag: str) -> None:
+        self._depth -= 1
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _measure(data: bytes) -> None:
+    try:
+        etree.fromstring(data, _parser(target=_Measure()))
+    except etree.XMLSyntaxError as cause:
+        raise UnreadableXml(f"it is not well-formed: {cause.msg}") from None
+
+
+def find(element: Element, path: str) -> list[Element]:
+    """The elements at a path such as ``saml:Subject/saml:NameID``."""
+    found: list[Element] = element.findall(path, NAMESPACES)
+    return found
+
+
+def tag(prefix: str, name: str) -> str:
+    """A qualified name as lxml has it."""
+    return f"{{{NAMESPACES[prefix]}}}{name}"
+
+
+def text_of(element: Element) -> str | None:
+    """The text of an element that holds nothing but text, without the space around it (fact C2).
+
+    ``None`` when there is none, or an element among it: half a value is no value.
+    """
+    if len(element):
+        return None
+    text = (element.text or "").strip()
+    return text or None
+
+
+def canonical(element: Element, inclusive_prefixes: list[str] | None = None) -> bytes:
+    """Exclusive canonical XML 1.0 without comments: what a SAML signature is made over."""
+    written: bytes = etree.tostring(
+        element, method="c14n", exclusive=True, inclusive_ns_prefixes=inclusive_prefixes, with_comments=False
+    )
+    return written

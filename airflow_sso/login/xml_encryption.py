@@ -1,0 +1,99 @@
+"""Encrypted parts of a SAML document are put in the clear, with our own key.
+
+What must stay true: decrypting proves nothing about who wrote something, since everybody may encrypt
+for us; and the clear text is put in place as text and parsed with its surroundings, because moving
+elements about changes their prefixes and breaks signatures within.
+"""
+
+from __future__ import annotations
+
+import secrets
+from copy import deepcopy
+
+import xmlsec
+from lxml import etree
+from onelogin.saml2.utils import OneLogin_Saml2_Utils
+
+from airflow_sso.errors import ConfigurationFaulty, SignatureInvalid
+from airflow_sso.login import saml_xml
+from airflow_sso.login.saml_xml import Element, UnreadableXml, find, tag
+
+_XENC11 = "http://www.w3.org/2009/xmlenc11#"
+#: Block ciphers; 3DES is not among them (NIST SP 800-131A).
+_BLOCK = frozenset(
+    [f"{saml_xml.XENC}aes{bits}-cbc" for bits in (128, 192, 256)]
+    + [f"{_XENC11}aes{bits}-gcm" for bits in (128, 192, 256)],
+)
+#: Key transport; RSA PKCS #1 v1.5 is not among them (Bleichenbacher's attack).
+_TRANSPORT = frozenset([f"{saml_xml.XENC}rsa-oaep-mgf1p", f"{_XENC11}rsa-oaep"])
+
+
+def decrypted(root: Element, place: str, private_key: str | None) -> Element:
+    """The document with the one encrypted element at ``place`` in the clear; itself if there is none.
+
+    :param place: a path from the root, such as ``saml:EncryptedAssertion``.
+    :param private_key: PEM.
+    :raises SignatureInvalid: when it cannot be decrypted; why is not told apart, for nobody to learn from.
+    """
+    found = find(root, place)
+    if not found:
+        return root
+    if len(found) > 1:
+        raise SignatureInvalid(f"there are several {place}")
+    if private_key is None:
+        raise ConfigurationFaulty(f"there is an {place}, and no keys are configured to decrypt it")
+    copy = deepcopy(root)
+    encrypted = find(copy, place)[0]
+    clear = _clear_text(encrypted, private_key)
+    stand_in = f"clear-{secrets.token_hex(16)}"
+    encrypted.getparent().replace(encrypted, etree.Element(stand_in))
+    whole = etree.tostring(copy).replace(f"<{stand_in}/>".encode(), clear)
+    try:
+        return saml_xml.parse(whole)
+    except UnreadableXml as cause:
+        raise SignatureInvalid(f"what was encrypted cannot be read: {cause}") from None
+
+
+def _clear_text(encrypted: Element, private_key: str) -> bytes:
+    data = find(encrypted, "xenc:EncryptedData")
+    keys = list(encrypted.iter(tag("xenc", "EncryptedKey")))
+    if len(data) != 1 or not keys:
+        raise SignatureInvalid("the encrypted element does not hold one EncryptedData and its key")
+    _require_algorithms(data[0], keys)
+    info = find(data[0], "ds:KeyInfo")
+    if len(info) != 1:
+        raise SignatureInvalid("the EncryptedData has no KeyInfo")
+    _require_nothing_from_elsewhere(encrypted, info[0])
+    for beside in find(encrypted, "xenc:EncryptedKey"):
+        # Where keys stand beside the data (Core 2.7.2 allows it), xmlsec looks for them within.
+        info[0].append(beside)
+    for pointer in find(info[0], "ds:RetrievalMethod"):
+        info[0].remove(pointer)
+    # With a Type xmlsec would put elements in place by itself, and rename their prefixes.
+    data[0].attrib.pop("Type", None)
+    try:
+        clear = OneLogin_Saml2_Utils.decrypt_element(data[0], private_key, inplace=True)
+    except xmlsec.Error:
+        raise SignatureInvalid("the encrypted element cannot be decrypted with our key") from None
+    if not isinstance(clear, bytes):
+        raise SignatureInvalid("the encrypted element did not give text")
+    return clear
+
+
+def _require_algorithms(data: Element, keys: list[Element]) -> None:
+    used = [method.get("Algorithm") for method in find(data, "xenc:EncryptionMethod")]
+    if len(used) != 1 or used[0] not in _BLOCK:
+        raise SignatureInvalid(f"the encryption {used!r} is not accepted")
+    for key in keys:
+        transport = [method.get("Algorithm") for method in find(key, "xenc:EncryptionMethod")]
+        if len(transport) != 1 or transport[0] not in _TRANSPORT:
+            raise SignatureInvalid(f"the key transport {transport!r} is not accepted")
+
+
+def _require_nothing_from_elsewhere(encrypted: Element, info: Element) -> None:
+    """xmlsec would follow these, to files and to the network."""
+    for element in encrypted.iter():
+        name = etree.QName(element).localname
+        own_pointer = element.getparent() is info and str(element.get("URI")).startswith("#")
+        if name in ("CipherReference", "KeyInfoReference") or (name == "RetrievalMethod" and not own_pointer):
+            raise SignatureInvalid(f"the encrypted element points elsewhere ({name})")
