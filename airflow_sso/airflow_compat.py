@@ -72,6 +72,13 @@ def redirect_with_token() -> Callable[..., Any]:
     return redirect  # type: ignore[no-any-return]
 
 
+def revoke_token(token: str) -> None:
+    """Put one of Airflow's own tokens on its list of those that no replica takes any more."""
+    from airflow.api_fastapi.app import get_auth_manager
+
+    get_auth_manager().revoke_token(token)
+
+
 def forget_cached_user(user_id: int) -> None:
     """Drop the auth manager's cached copy of a user, so that new roles count in this process at once."""
     from airflow.api_fastapi.app import get_auth_manager

@@ -63,10 +63,10 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
             return
         super().register_views()
         self.appbuilder.add_view_no_menu(SsoSamlView())
-        csrf = current_app.extensions.get("csrf")  # commands build this application without it
-        for route in (SsoSamlView.acs, SsoSamlView.slo) if csrf else ():
-            # A provider posts across sites, without a token of ours.
-            csrf.exempt(f"{route.__module__}.{route.__name__}")
+        csrf = current_app.extensions.get("csrf")
+        if csrf is not None:  # commands build this application without it
+            for route in (SsoSamlView.acs, SsoSamlView.slo):  # providers post across sites, without our token
+                csrf.exempt(f"{route.__module__}.{route.__name__}")
 
     def auth_user_db(self, username: str, password: str, rotate_session_id: bool = True) -> None:  # noqa: ARG002
         """Refused: a local password opens nothing, neither a page nor ``POST /auth/token``."""

@@ -22,6 +22,7 @@ def start(security_manager: Any, user_id: int) -> None:
 
     Whatever session the browser had before, anonymous or another person's, ends here.
     """
+    _revoke_token()
     _leave_old_session()
     # The account was written on a connection of our own: begin anew, to see it as it is now.
     security_manager.session.rollback()
@@ -29,6 +30,13 @@ def start(security_manager: Any, user_id: int) -> None:
     login_user(user, remember=False)
     flask.g.user = user
     security_manager.update_user_auth_stat(user)
+
+
+def _revoke_token() -> None:
+    """The token of the session that ends here opens nothing any more, in no replica (row O20)."""
+    token = flask.request.cookies.get(_TOKEN_COOKIE)
+    if token and flask.g.get("user") and flask.g.user.is_authenticated:
+        airflow_compat.revoke_token(token)
 
 
 def _leave_old_session() -> None:
@@ -61,6 +69,7 @@ def _empty_session() -> None:
 def end(security_manager: Any, response: Any) -> None:
     """Forget the session on the server and take both cookies from the browser."""
     user = flask.g.user if flask.g.user is not None and flask.g.user.is_authenticated else None
+    _revoke_token()
     logout_user()
     _empty_session()
     if user is not None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -13,7 +14,9 @@ from airflow_sso import airflow_compat, database, yaml_document
 from airflow_sso.accounts import fab_users
 from airflow_sso.cli.outcome import FINDINGS, OK
 from airflow_sso.config import LoadedConfig
+from airflow_sso.provider_settings import Provider
 from airflow_sso.role_mapping import rules
+from airflow_sso.saml_settings import SamlProvider
 from airflow_sso.urls import Urls
 
 
@@ -51,15 +54,35 @@ def urls(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     """Print the addresses to register, whole."""
     assert loaded.settings is not None  # noqa: S101 (main has seen to it)
     ours = Urls(loaded.settings.external_url, airflow_compat.AUTH_PREFIX)
-    providers = {
-        name: {"redirect_uri": ours.callback(name), "post_logout_redirect_uri": ours.signed_out}
-        for name in loaded.settings.providers
-    }
+    providers = {name: _addresses(one, ours) for name, one in loaded.settings.providers.items()}
     if options.json:
-        print(json.dumps(providers, indent=2))
+        print(json.dumps({n: {a.key: a.url for a in found} for n, found in providers.items()}, indent=2))
         return OK
     for name, addresses in providers.items():
         print(f"Register with {loaded.settings.providers[name].shown_as}:")
-        print(f"  redirect URI (platform: Web)  {addresses['redirect_uri']}")
-        print(f"  after signing out             {addresses['post_logout_redirect_uri']}")
+        for address in addresses:
+            print(f"  {address.words:<28}  {address.url}")
     return OK
+
+
+class _Address(NamedTuple):
+    key: str
+    words: str
+    url: str
+
+
+def _addresses(provider: Provider, ours: Urls) -> list[_Address]:
+    """What a provider has to be told about us."""
+    name = provider.name
+    if isinstance(provider, SamlProvider):
+        metadata = ours.saml_metadata(name)
+        return [
+            _Address("entity_id", "entity ID (identifier)", provider.entity_id or metadata),
+            _Address("acs_url", "ACS (reply URL, POST)", ours.acs(name)),
+            _Address("slo_url", "single logout", ours.slo(name)),
+            _Address("metadata_url", "or all of it from", metadata),
+        ]
+    return [
+        _Address("redirect_uri", "redirect URI (platform: Web)", ours.callback(name)),
+        _Address("post_logout_redirect_uri", "after signing out", ours.signed_out),
+    ]

@@ -110,12 +110,15 @@ def take_parked(provider: str, handle: str | None, browser_id: str | None) -> At
 def pending(provider: str, state: str) -> Attempt:
     """The attempt under this state, looked at and left as it is; whose browser asks is not known.
 
-    :raises AttemptLost: when there is none that still waits for an answer.
+    :raises AttemptLost: when there is none.
+    :raises NotOurAttempt: when it has its answer.
     """
     with database.transaction() as connection:
         row = _find(connection, login_attempts.c.state_hash, state, provider)
-    if row.expires_at < models.now() or row.handle_hash is not None:
-        raise AttemptLost("the attempt is too old, or has its answer", next_url=row.next_url)
+    if row.handle_hash is not None:
+        raise NotOurAttempt("the request of this attempt was answered before")
+    if row.expires_at < models.now():
+        raise AttemptLost("the attempt is too old", next_url=row.next_url)
     return _attempt(row)
 
 
