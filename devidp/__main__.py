@@ -31,6 +31,12 @@ def settings_from(argv: Sequence[str] | None) -> Settings:
         "--redirect-uri", action="append", help="may be given several times; replaces the defaults"
     )
     parser.add_argument("--post-logout-redirect-uri", action="append", help="likewise")
+    parser.add_argument(
+        "--sp-metadata",
+        action="append",
+        metavar="URL",
+        help="metadata of a SAML service provider, fetched when it first comes; may be given several times",
+    )
     given = parser.parse_args(argv)
     return Settings(
         host=given.host,
@@ -39,6 +45,7 @@ def settings_from(argv: Sequence[str] | None) -> Settings:
         client_secret=given.client_secret,
         redirect_uris=tuple(given.redirect_uri or DEFAULT_REDIRECT_URIS),
         post_logout_redirect_uris=tuple(given.post_logout_redirect_uri or DEFAULT_POST_LOGOUT_REDIRECT_URIS),
+        service_provider_metadata_urls=tuple(given.sp_metadata or ()),
     )
 
 

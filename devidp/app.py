@@ -12,9 +12,19 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
 
-from devidp import authorize, control, documents, faults, token_endpoint
+from devidp import (
+    authorize,
+    control,
+    documents,
+    faults,
+    saml_logout,
+    saml_metadata,
+    saml_sso,
+    token_endpoint,
+)
 from devidp.errors import Refusal
 from devidp.faces import FACES, Face
+from devidp.saml_faces import SAML_FACES
 from devidp.settings import Settings
 from devidp.state import State
 
@@ -37,6 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["devidp"] = state
     for face in FACES.values():
         _add_face(app, state, face)
+        _add_saml(app, state, face)
     app.register_blueprint(control.blueprint(state))
     app.add_url_rule("/", view_func=lambda: _index(state), endpoint="index")
     return app
@@ -57,9 +68,26 @@ def _add_face(app: Flask, state: State, face: Face) -> None:
         app.add_url_rule(path, f"{face.name}.{endpoint}", view, methods=list(methods))
 
 
+def _add_saml(app: Flask, state: State, face: Face) -> None:
+    """Entra has one address for sign-in and sign-out, and tells them apart by the message (fact C2)."""
+    saml = SAML_FACES[face.name]
+    both = ("GET", "POST")
+    rows: list[tuple[str, str, tuple[str, ...], Handler]] = [
+        ("saml.metadata", saml.metadata, ("GET",), saml_metadata.handle),
+        ("saml.sso", saml.sso, both, saml_logout.sso_or_slo if saml.sso == saml.slo else saml_sso.handle),
+        ("saml.start", saml.start, ("GET",), saml_sso.start),
+    ]
+    if saml.sso != saml.slo:
+        rows.append(("saml.slo", saml.slo, both, saml_logout.handle))
+    for endpoint, path, methods, handler in rows:
+        view = _wrapped(state, face, endpoint, handler)
+        name = f"{face.name}.{endpoint}".replace(".", "-")
+        app.add_url_rule(path, name, lambda view=view, **_: view(), methods=list(methods))
+
+
 def _wrapped(state: State, face: Face, endpoint: str, handler: Handler) -> Callable[[], Response]:
     def view() -> Response:
-        g.outcome, g.client_auth = "answered", None
+        g.outcome, g.client_auth, g.saml = "answered", None, None
         response = faults.instead(state, face, endpoint)
         if response is None:
             try:
@@ -103,13 +131,18 @@ def _log_entry(state: State, face: Face, endpoint: str, response: Response) -> d
     }
     if g.client_auth is not None:
         entry["client_auth"] = g.client_auth
+    if g.saml is not None:
+        entry["saml"] = g.saml
     return entry
 
 
 def _index(state: State) -> Response:
     """Where everything is; also what a health check may ask."""
     where = {name: f"{state.issuer(face)}/.well-known/openid-configuration" for name, face in FACES.items()}
-    return jsonify({"about": "A pretend OpenID provider for development.", "discovery": where})
+    saml = {
+        name: state.base + face.metadata.replace("<application>", "any") for name, face in SAML_FACES.items()
+    }
+    return jsonify({"about": "A pretend OpenID provider for development.", "discovery": where, "saml": saml})
 
 
 def with_port(settings: Settings, port: int) -> Settings:

@@ -1,4 +1,4 @@
-"""The control API under /_control/: knobs, people, keys, the client, the log, hand-made tokens.
+"""The control API under /_control/: knobs, people, keys, the client, the log, hand-made tokens, SAML.
 
 Loopback only, and closed to web pages: a request with an Origin, or for a host name that is not
 ours, is refused, because any site open in a developer's browser can reach this machine's ports.
@@ -13,7 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 
-from devidp import knobs, sign
+from devidp import knobs, saml_control, sign
 from devidp.errors import REASONS
 from devidp.faces import FACES
 from devidp.settings import LOOPBACK_NAMES
@@ -27,6 +27,7 @@ def blueprint(state: State) -> Blueprint:
     control.register_error_handler(BadRequest, lambda error: _bad_request(error.description))
     for add in (_add_knobs, _add_log, _add_people, _add_keys, _add_client):
         add(control, state)
+    saml_control.add(control, state, _body)
     return control
 
 

@@ -52,6 +52,16 @@ RETRY_AFTER = Kind(
 ANY = Kind("any JSON value", lambda _: True)
 
 
+def _is_attack(value: Any) -> bool:
+    # Imported late: an honest provider needs no attack.
+    from devidp.saml_attacks import ATTACKS
+
+    return isinstance(value, str) and value in ATTACKS
+
+
+ATTACK = Kind("the name of an attack in devidp.saml_attacks.ATTACKS", _is_attack)
+
+
 def choice(*words: str) -> Kind:
     return Kind("one of " + ", ".join(words), lambda v: isinstance(v, str) and v in words)
 
@@ -222,17 +232,62 @@ _FAULTS = (
     ("oversize", COUNT, "a member is added so that the JSON answer has at least so many bytes"),
 )
 ENDPOINTS = ("discovery", "jwks", "authorize", "token", "userinfo", "logout")
-_PAGES = frozenset({"authorize", "logout"})
+SAML_ENDPOINTS = ("saml.metadata", "saml.sso", "saml.slo", "saml.start")
+_PAGES = frozenset({"authorize", "logout", *SAML_ENDPOINTS})
 _JSON_ONLY = frozenset({"set", "remove", "truncate", "oversize"})
 
 _ENDPOINTS = tuple(
     Knob(f"{ep}.{fault}", kind, f"The {ep} endpoint: {doc}.")
-    for ep in ENDPOINTS
+    for ep in (*ENDPOINTS, *SAML_ENDPOINTS)
     for fault, kind, doc in _FAULTS
     if not (ep in _PAGES and fault in _JSON_ONLY)
 )
 
-TABLE = {k.name: k for k in (*_ID_TOKEN, *_PEOPLE, *_AUTHORIZE, *_TOKEN, *_EVERYWHERE, *_ENDPOINTS)}
+_SAML = (
+    Knob("saml.attack", ATTACK, "The next Response is this attack (saml_attacks.ATTACKS) on the honest one."),
+    Knob("saml.signed", choice("assertion", "response", "both", "none"), "Which of the two is signed."),
+    Knob("saml.signature", choice("rsa-sha256", "rsa-sha384", "rsa-sha512", "rsa-sha1"), "Signs with it."),
+    Knob("saml.encrypt", choice("none", "assertion", "name_id", "both"), "For the service provider's key."),
+    Knob(
+        "saml.block_cipher",
+        choice("aes128-cbc", "aes256-cbc", "aes128-gcm", "aes256-gcm", "3des"),
+        "How saml.encrypt hides the content.",
+    ),
+    Knob("saml.key_transport", choice("rsa-oaep", "rsa-1_5"), "How saml.encrypt carries the content's key."),
+    Knob("saml.prefixes", BOOL, "The Response and its assertion use different prefixes for one namespace."),
+    Knob(
+        "saml.name_id_format",
+        choice("emailAddress", "persistent", "unspecified", "transient", "windows"),
+        "The NameID's format, and a value that goes with it.",
+    ),
+    Knob("saml.name_id", TEXT, "The NameID's text; its format stays."),
+    Knob("saml.attributes", OBJECT, "Laid over: a string, a list of strings, or null to leave one out."),
+    Knob(
+        "saml.status",
+        choice(
+            "AuthnFailed", "InvalidNameIDPolicy", "NoAuthnContext", "NoPassive", "RequestDenied",
+            "RequestUnsupported", "UnknownPrincipal", "PartialLogout",
+        ),
+        "Answer every request with this error status; no assertion.",
+    ),
+    Knob("saml.silent", BOOL, "Whoever is signed in here already is not asked again, but for ForceAuthn."),
+    Knob("saml.relay_state", choice("missing", "wrong", "evil_url"), "RelayState on the answer."),
+    Knob(
+        "saml.logout",
+        choice("unsigned", "foreign_key", "other_issuer", "wrong_in_response_to", "partial", "refused"),
+        "What is wrong with the logout messages that this provider sends.",
+    ),
+    Knob(
+        "saml.metadata",
+        choice(
+            "garbage", "truncated", "empty", "huge", "doctype", "no_bom", "expired", "no_certificate",
+            "many_certificates", "other_entity_id", "no_idp", "no_sso", "two_entities", "foreign_signature",
+        ),
+        "What is wrong, or unusual, with the metadata; down and slow are saml.metadata.down and .delay.",
+    ),
+)  # fmt: skip
+
+TABLE = {k.name: k for k in (*_ID_TOKEN, *_PEOPLE, *_AUTHORIZE, *_TOKEN, *_SAML, *_EVERYWHERE, *_ENDPOINTS)}
 
 
 @dataclass

@@ -1,10 +1,13 @@
-"""The two pages a person sees: who do you want to be, and what went wrong.
+"""The pages a person sees: who do you want to be, what went wrong, and the way back by a form.
 
 Plain HTML forms without JavaScript, so that a script, an old browser and a screen reader all can
-sign in. They say on every page that nothing here is real. Styles are inline; nothing is fetched.
+sign in; the one script sends the form of a SAML answer, which has a button too. They say on every page
+that nothing here is real. Styles are inline; nothing is fetched.
 """
 
 from __future__ import annotations
+
+import secrets
 
 from flask import Response, make_response, render_template_string
 from markupsafe import Markup
@@ -85,12 +88,26 @@ _MESSAGE = """
 """
 
 
-def _page(title: str, body: str, status: int) -> Response:
+_POST = """
+<p class="note"><strong>A pretend provider for development.</strong> It plays {{ face.label }}.</p>
+<h1>Going back</h1>
+<p>You are on your way to <code>{{ action }}</code>.</p>
+<form method="post" action="{{ action }}">
+{%- for name, value in fields.items() %}
+<input type="hidden" name="{{ name }}" value="{{ value }}">
+{%- endfor %}
+<button class="cancel" type="submit">Continue</button>
+</form>
+<script nonce="{{ nonce }}">document.forms[0].submit()</script>
+"""
+
+
+def _page(title: str, body: str, status: int, script: str = "") -> Response:
     response = make_response(render_template_string(_FRAME, title=title, body=Markup(body)), status)
     response.headers["Cache-Control"] = "no-store"
     # No form-action: browsers apply it to the redirect behind the form too, and would block the way back.
     response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; {script}style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
     )
     return response
 
@@ -98,6 +115,13 @@ def _page(title: str, body: str, status: int) -> Response:
 def choose(face: Face, people: list[Person], *, action: str, destination: str) -> Response:
     body = render_template_string(_CHOOSE, face=face, people=people, action=action, destination=destination)
     return _page("Sign in (pretend provider)", body, 200)
+
+
+def post(face: Face, action: str, fields: dict[str, str]) -> Response:
+    """A form on its way to another site; without script, the person presses the button."""
+    nonce = secrets.token_urlsafe(16)
+    body = render_template_string(_POST, face=face, action=action, fields=fields, nonce=nonce)
+    return _page("Going back (pretend provider)", body, 200, f"script-src 'nonce-{nonce}'; ")
 
 
 def message(face: Face, title: str, text: str, *, code: str = "", status: int = 200) -> Response:

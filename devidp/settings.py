@@ -38,6 +38,8 @@ class Settings:
     redirect_uris: tuple[str, ...] = DEFAULT_REDIRECT_URIS
     post_logout_redirect_uris: tuple[str, ...] = DEFAULT_POST_LOGOUT_REDIRECT_URIS
     code_lifetime: int = 60
+    # Where metadata of SAML service providers can be had; fetched when the first unknown one comes.
+    service_provider_metadata_urls: tuple[str, ...] = ()
     clock: Callable[[], float] = time.time
 
     @property

@@ -16,6 +16,7 @@ from devidp.faces import FACES, Face, SignIn
 from devidp.keys import Keyring
 from devidp.knobs import Knobs
 from devidp.people import People, Person
+from devidp.saml_state import SamlState
 from devidp.settings import Settings
 
 LOG_LIMIT = 5000
@@ -82,6 +83,7 @@ class State:
         self.knobs = Knobs(tuple(FACES))
         self.log = RequestLog()
         self.keyrings = {name: Keyring() for name in FACES}
+        self.saml = SamlState(settings)
         self._lock = threading.RLock()
         self.reset()
 
@@ -92,6 +94,7 @@ class State:
             self.log.clear()
             for ring in self.keyrings.values():
                 ring.reset()
+            self.saml.reset()
             settings = self.settings
             self.client = Client(
                 settings.client_id,

@@ -8,14 +8,32 @@ from __future__ import annotations
 
 import html
 import re
+from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 
 from devidp.faces import FACES
+from devidp.saml_faces import SAML_FACES
 
 _ACTION = re.compile(r'<form method="post" action="([^"]+)"')
+
+
+class _Form(HTMLParser):
+    """The page's form: where it goes and its hidden fields."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.action, self.fields = "", dict[str, str]()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.action = given.get("action", "")
+        elif tag == "input" and "name" in given:
+            self.fields[given["name"]] = given.get("value", "")
 
 
 class Driver:
@@ -55,3 +73,49 @@ class Driver:
         if "location" not in response.headers:
             raise ValueError(f"the provider did not send the browser back: {response.text}")
         return response.headers["location"]
+
+    # -- SAML -----------------------------------------------------------------------------------------
+
+    def register_sp(self, metadata: str | bytes) -> Any:
+        """Make a service provider known to every face, by its metadata."""
+        text = metadata.decode() if isinstance(metadata, bytes) else metadata
+        return self.control("POST", "saml/service-providers", {"metadata": text})
+
+    def saml_metadata(self, face: str, **query: str) -> bytes:
+        """As the address answers; entra and pingfederate want appid= or PartnerSpId= (facts C1, E7)."""
+        path = SAML_FACES[face].metadata.replace("<application>", "any")
+        return self.http.get(self.url + path, params=query).content
+
+    def saml_post(self, url: str, person: str) -> tuple[str, dict[str, str]]:
+        """Follow a service provider's redirect URL to the provider, choose a person ("" cancels), and
+        give back the form that a browser would now send: its address, and SAMLResponse (and RelayState)."""
+        return self._saml_form(self.http.get(url), person)
+
+    def saml_start(
+        self, face: str, person: str, sp_entity_id: str, relay_state: str | None = None
+    ) -> tuple[str, dict[str, str]]:
+        """The same where the provider begins by itself."""
+        saml = SAML_FACES[face]
+        query = {saml.start_parameter: sp_entity_id}
+        if relay_state is not None:
+            query["RelayState"] = relay_state
+        return self._saml_form(self.http.get(self.url + saml.start, params=query), person)
+
+    def rotate_saml(self, face: str | None = None, **step: Any) -> Any:
+        """publish=old|new|both|none, sign_with=old|new, kind=good|expired|weak, forget_old=True."""
+        return self.control("POST", "saml/keys/rotate", step if face is None else {"face": face, **step})
+
+    def saml_logout(self, face: str, person: str, **details: Any) -> dict[str, Any]:
+        """The LogoutRequest that the provider would send now: {"binding", "url", "fields"}."""
+        sent: dict[str, Any] = self.control(
+            "POST", "saml/logout", {"face": face, "person": person, **details}
+        )
+        return sent
+
+    def _saml_form(self, response: httpx.Response, person: str) -> tuple[str, dict[str, str]]:
+        form = _Form(response.text)
+        if response.status_code == 200 and form.action and not form.fields:
+            form = _Form(self.http.post(form.action, data={"person": person}).text)
+        if "SAMLResponse" not in form.fields:
+            raise ValueError(f"the provider sent no SAMLResponse: {response.status_code} {response.text}")
+        return form.action, form.fields
