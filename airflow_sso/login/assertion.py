@@ -280,11 +280,13 @@ def _conditions(received: _Received, expected: Expected) -> None:
 
 
 def _audience(received: _Received, expected: Expected) -> None:
-    """Core 2.5.1.4 and Profiles 4.1.4.2: every restriction names us, and there is one."""
+    """Core 2.5.1.4 and Profiles 4.1.4.2: one restriction, and we are in it."""
     restrictions = find(received.assertion, "saml:Conditions/saml:AudienceRestriction")
-    named = [[text_of(one) for one in find(restriction, "saml:Audience")] for restriction in restrictions]
-    if not named or not all(expected.audience in audiences for audiences in named):
-        raise WrongIssuer("the assertion is for another audience, or for none")
+    if len(restrictions) != 1:
+        raise WrongIssuer("the assertion is not restricted to one set of audiences")
+    audiences = [text_of(one) for one in find(restrictions[0], "saml:Audience")]
+    if audiences.count(expected.audience) != 1:
+        raise WrongIssuer("the assertion is for another audience")
 
 
 def _authentication(received: _Received, expected: Expected) -> None:
@@ -292,6 +294,8 @@ def _authentication(received: _Received, expected: Expected) -> None:
     statements = find(received.assertion, "saml:AuthnStatement")
     if len(statements) != 1:
         raise ClaimMissing("the assertion has not one AuthnStatement")
+    if statements[0].get("SessionIndex") == "":
+        raise ClaimMissing("the SessionIndex is empty")
     _not_before(statements[0], "AuthnInstant", expected)
     if statements[0].get("SessionNotOnOrAfter") is not None:
         _not_after(statements[0], "SessionNotOnOrAfter", expected)

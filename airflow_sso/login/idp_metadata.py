@@ -40,6 +40,8 @@ class IdpMetadata:
     entity_id: str
     sign_on_url: str
     """Takes AuthnRequests by HTTP-Redirect."""
+    logout_url: str | None
+    """Takes answers to its LogoutRequests by HTTP-Redirect, if it does."""
     signing_certificates: tuple[x509.Certificate, ...]
     wants_signed_requests: bool
     valid_until: datetime | None
@@ -53,13 +55,15 @@ class IdpDocument:
         self._settings = settings
         self._what = f"metadata of {settings.name}"
         self._cached = Cached(self._fetch, self._what, _fresh_for)
+        self._file_stamp: tuple[int, int] | None = None
 
     def current(self) -> IdpMetadata:
         """The metadata as it is known now.
 
         :raises ProviderUnreachable: when it has never been read, or is past its ``validUntil``.
         """
-        return self._valid(self._cached.get())
+        changed = self._settings.metadata_file is not None and self._stamp() != self._file_stamp
+        return self._valid(self._cached.get(force=changed))
 
     def fetched_again(self, seen: IdpMetadata) -> IdpMetadata | None:
         """The metadata, read anew because no key fitted; ``None`` when that was asked too often."""
@@ -97,10 +101,20 @@ class IdpDocument:
     def _file(self) -> bytes:
         path = self._settings.metadata_file
         assert path is not None  # noqa: S101 (the settings have one or the other)
+        self._file_stamp = self._stamp()
         try:
             return path.read_bytes()
         except OSError as cause:
             raise ProviderUnreachable(f"{self._what}: {path} cannot be read: {cause.strerror}") from None
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """What tells one version of the file from the next, without reading it."""
+        path = self._settings.metadata_file
+        try:
+            found = path.stat() if path else None
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_size) if found else None
 
 
 def read(data: bytes, settings: SamlProvider) -> IdpMetadata:
@@ -119,6 +133,7 @@ def read(data: bytes, settings: SamlProvider) -> IdpMetadata:
     return IdpMetadata(
         entity_id=descriptor.get("entityID").strip(),
         sign_on_url=_sign_on_url(role, settings),
+        logout_url=_address(role, "SingleLogoutService", "ResponseLocation", settings),
         signing_certificates=_signing_certificates(role, settings),
         wants_signed_requests=role.get("WantAuthnRequestsSigned") in ("true", "1"),
         valid_until=_earliest(descriptor, role),
@@ -133,8 +148,10 @@ def _entity(root: Element, settings: SamlProvider) -> Element:
     expected = vendor_of(settings).entity_ids(settings)
     if expected is None:
         with_role = [one for one in found if find(one, "md:IDPSSODescriptor")]
-        if len(with_role) != 1:
-            raise ValueError("it describes several identity providers, or none: name one with issuer:")
+        if not with_role:
+            raise ValueError("it describes no identity provider (IDPSSODescriptor)")
+        if len(with_role) > 1:
+            raise ValueError("it describes several identity providers: name one with issuer:")
         return with_role[0]
     named = [one for one in found if str(one.get("entityID")).strip() in expected]
     if len(named) != 1:
@@ -148,12 +165,20 @@ def _speaks_saml2(role: Element) -> bool:
 
 
 def _sign_on_url(role: Element, settings: SamlProvider) -> str:
-    for service in find(role, "md:SingleSignOnService"):
-        if service.get("Binding") == REDIRECT:
-            url = str(service.get("Location")).strip()
-            check_url(url.partition("?")[0], what="SingleSignOnService", insecure_http=settings.insecure_http)
+    url = _address(role, "SingleSignOnService", "Location", settings)
+    if url is None:
+        raise ValueError("it has no SingleSignOnService for HTTP-Redirect")
+    return url
+
+
+def _address(role: Element, service: str, attribute: str, settings: SamlProvider) -> str | None:
+    """The first address of a service for HTTP-Redirect; ``Location`` stands in for the other one."""
+    for element in find(role, f"md:{service}"):
+        if element.get("Binding") == REDIRECT:
+            url = str(element.get(attribute) or element.get("Location")).strip()
+            check_url(url.partition("?")[0], what=service, insecure_http=settings.insecure_http)
             return url
-    raise ValueError("it has no SingleSignOnService for HTTP-Redirect")
+    return None
 
 
 def _signing_certificates(role: Element, settings: SamlProvider) -> tuple[x509.Certificate, ...]:

@@ -31,6 +31,8 @@ from airflow_sso.urls import Urls
 
 log = logging.getLogger(__name__)
 
+_MAX_RELAY_STATE = 80  # bytes; Bindings, section 3.4.3
+
 
 class SamlDoor:
     """One SAML identity provider that people may sign in through."""
@@ -86,6 +88,18 @@ class SamlDoor:
     def assertion_key(self, verified: VerifiedAssertion) -> str:
         """What is remembered of an assertion, so that it never counts again."""
         return models.assertion_key(self._document.current().entity_id, verified.id)
+
+    def answer_logout(self, query: Mapping[str, str], form: Mapping[str, str]) -> str | None:
+        """Where to send the browser with our answer to a LogoutRequest; ``None``: the provider takes none.
+
+        :raises SignatureInvalid: when the request cannot be read.
+        """
+        request_id = saml_response.logout_request_id(query, form)
+        logout_url = self._document.current().logout_url
+        relay_state = (form if "SAMLRequest" in form else query).get("RelayState", "")[:_MAX_RELAY_STATE]
+        if logout_url is None:
+            return None
+        return saml_messages.logout_not_supported(self._ours(), logout_url, request_id, relay_state)
 
     def metadata(self) -> bytes:
         """Our metadata for this provider."""

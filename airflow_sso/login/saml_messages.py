@@ -1,4 +1,4 @@
-"""What we send in SAML: the AuthnRequest, and the metadata that says who we are.
+"""What we send in SAML: the AuthnRequest, answers to logout, and the metadata that says who we are.
 
 What must stay true: every name and address in them comes from configuration and ``external_url``;
 the AuthnRequest asks for no authentication context and no kind of NameID, because asking for one is
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+import secrets
 import zlib
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,6 +25,7 @@ from airflow_sso.login.idp_metadata import REDIRECT
 from airflow_sso.login.saml_xml import DS, MD, NAMESPACES, SAML, SAMLP, Element, tag
 
 POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
+_STATUS = "urn:oasis:names:tc:SAML:2.0:status:"
 _RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 
 
@@ -60,13 +62,44 @@ def sign_on_request(ours: ServiceProvider, sign_on_url: str, request_id: str, *,
     if force_authn:
         request.set("ForceAuthn", "true")
     etree.SubElement(request, tag("saml", "Issuer")).text = ours.entity_id
-    query = urlencode({"SAMLRequest": _deflated(etree.tostring(request))})
+    return _redirect(ours, sign_on_url, {"SAMLRequest": _deflated(etree.tostring(request))})
+
+
+def logout_not_supported(
+    ours: ServiceProvider, logout_url: str, request_id: str, relay_state: str | None
+) -> str:
+    """The address that answers a LogoutRequest: nobody was signed out here (Core, section 3.7.3.2).
+
+    An answer lets the provider go on signing the person out elsewhere.
+    """
+    response = etree.Element(
+        tag("samlp", "LogoutResponse"),
+        nsmap={"samlp": SAMLP, "saml": SAML},
+        ID=f"_{secrets.token_urlsafe(24)}",
+        Version="2.0",
+        IssueInstant=saml_time.written(datetime.now(timezone.utc)),
+        Destination=logout_url,
+        InResponseTo=request_id,
+    )
+    etree.SubElement(response, tag("saml", "Issuer")).text = ours.entity_id
+    status = etree.SubElement(response, tag("samlp", "Status"))
+    code = etree.SubElement(status, tag("samlp", "StatusCode"), Value=f"{_STATUS}Responder")
+    etree.SubElement(code, tag("samlp", "StatusCode"), Value=f"{_STATUS}RequestUnsupported")
+    message = {"SAMLResponse": _deflated(etree.tostring(response))}
+    return _redirect(ours, logout_url, message, relay_state)
+
+
+def _redirect(
+    ours: ServiceProvider, address: str, message: dict[str, str], relay_state: str | None = None
+) -> str:
+    """An address that carries a message, signed where we sign (Bindings, section 3.4.4.1)."""
+    query = urlencode({**message, **({"RelayState": relay_state} if relay_state else {})})
     if ours.signs_requests and ours.keys:
-        # Bindings 3.4.4.1: what is signed is the query as it is sent, the algorithm's name included.
+        # What is signed is the query as it is sent, the algorithm's name included.
         query += "&" + urlencode({"SigAlg": _RSA_SHA256})
         signature = OneLogin_Saml2_Utils.sign_binary(query, ours.keys.private_key)
         query += "&" + urlencode({"Signature": base64.b64encode(signature).decode()})
-    return f"{sign_on_url}{'&' if '?' in sign_on_url else '?'}{query}"
+    return f"{address}{'&' if '?' in address else '?'}{query}"
 
 
 def metadata(ours: ServiceProvider) -> bytes:

@@ -65,9 +65,15 @@ class SsoSamlView(Journey, BaseView):  # type: ignore[misc]
     @expose("/slo/<provider>", methods=["GET", "POST"])
     @answer_refusals
     def slo(self, provider: str) -> Any:
-        """Single logout."""
-        self.door(provider, "saml")
-        flask.abort(501)
+        """Single logout: answers that it is not offered, so that the provider goes on with others."""
+        doors, door = self.door(provider, "saml")
+        posted = flask.request.method == "POST"
+        form = {name: _posted(name) for name in ("SAMLRequest", "RelayState")} if posted else {}
+        query = browser.single_values(flask.request)
+        if "SAMLResponse" in query:  # the end of a sign-out that nobody here began
+            return flask.redirect(doors.urls.signed_out)
+        address = door.answer_logout(query, form)
+        return browser.uncached(flask.redirect(address)) if address else flask.abort(501)
 
     def _parked(self, doors: Doors, door: Any, response: Any, posted: str, attempt: Attempt) -> Any:
         verified = door.accept(response, attempt)
