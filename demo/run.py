@@ -132,9 +132,10 @@ class Demo:
         where = ["--host", "127.0.0.1", "--port", str(self._idp_port)]
         back = ["--redirect-uri", f"{self.home.url}/auth/oauth-authorized/entra"]
         out = ["--post-logout-redirect-uri", f"{self.home.url}/auth/signed-out/"]
+        saml = ["--sp-metadata", f"{self.home.url}/auth/saml/metadata/entra-saml"]
         return Process(
             "identity-provider",
-            [sys.executable, "-m", "devidp", *where, *back, *out],
+            [sys.executable, "-m", "devidp", *where, *back, *out, *saml],
             log=self.home.logs / "identity-provider.log",
             env={**os.environ, "DEMO_CLIENT_SECRET": self._secret},
             cwd=REPOSITORY,
@@ -145,7 +146,7 @@ class Demo:
             return path.relative_to(REPOSITORY)
 
         return f"""
-  Open  {self.home.url}  and sign in as
+  Open  {self.home.url}  and sign in, through OpenID Connect or SAML, as
 
 {PEOPLE}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,10 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 from demo.airflow_home import AirflowHome
 from devidp import server as devidp_server
 from devidp.server import Handle
+from devidp.settings import PINGONE_ENVIRONMENT_ID
+from tests import saml
 from tests import stack as stacks
-from tests.stack import Stack
+from tests.stack import Stack, Visitor
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +52,10 @@ def honest(identity_provider: Handle) -> None:
     drive = stacks.driver(identity_provider)
     drive.reset()
     for port in _PORTS:
-        uris = [f"http://localhost:{port}/auth/oauth-authorized/{name}" for name in ("entra", "generic")]
+        uris = [
+            f"http://localhost:{port}/auth/oauth-authorized/{name}"
+            for name in ("entra", "generic", "pingone")
+        ]
         drive.control("POST", "clients", {"redirect_uris": uris})
 
 
@@ -122,3 +128,77 @@ def airflow_stock(shared_airflow_stock: Stack, idp: Handle) -> Stack:
     """The Airflow with the stock manager, the default mapping and an honest provider."""
     shared_airflow_stock.map(stacks.default_mapping())
     return shared_airflow_stock
+
+
+#: The SAML providers of one Airflow: name, face of the local provider, and what its entry says besides.
+SAML_PROVIDERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "entra-saml": ("entra", {}),
+    "pingone-saml": ("pingone", {}),
+    "federate-saml": ("pingfederate", {}),
+    "lab-saml": ("generic", {"authority": "lab"}),
+    "lab-login": ("pingfederate", {"claims": {}}),
+    "lab-reused": ("pingfederate", {"claims": {}, "insecure_subject_may_be_reused": True}),
+    "lab-assertion": ("generic", {"want_signed": "assertion"}),
+    "lab-response": ("generic", {"want_signed": "response"}),
+    "lab-both": ("generic", {"want_signed": "both"}),
+    "lab-refuse": ("generic", {"idp_initiated": "refuse"}),
+    "lab-unasked": ("generic", {"idp_initiated": "insecure_idp_initiated"}),
+    "lab-rollover": ("generic", {}),
+    "lab-late": ("generic", {}),
+    "lab-expired": ("generic", {}),
+    "lab-weak": ("generic", {}),
+    "lab-forced": ("generic", {"force_authn": True}),
+    "lab-keyless": ("generic", {"keys": None}),
+    "lab-named": ("generic", {"entity_id": "urn:example:airflow", "claims": {"subject": "uid"}}),
+}
+
+
+@pytest.fixture(scope="session")
+def shared_airflow_saml(
+    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """An Airflow with many SAML providers, and Entra and the generic one through OIDC as well."""
+    folder = tmp_path_factory.mktemp("saml")
+    keys = saml.our_keys(folder)
+    with stacks.migrated_home(migrated_database, folder / "home") as home:
+        entries = [
+            {
+                name: value
+                for name, value in saml.entry(
+                    identity_provider.url, home.url, face, name, **{"keys": keys, **more}
+                ).items()
+                if value is not None
+            }
+            for name, (face, more) in SAML_PROVIDERS.items()
+        ]
+        oidc = [
+            stacks.entra(identity_provider.url),
+            stacks.generic(identity_provider.url, authority="lab"),
+            {
+                **stacks.generic(identity_provider.url, name="pingone"),
+                "vendor": "pingone",
+                "environment_id": PINGONE_ENVIRONMENT_ID,
+                "issuer": f"{identity_provider.url}/pingone/{PINGONE_ENVIRONMENT_ID}/as",
+            },
+        ]
+        yield from _running(home, identity_provider, [*entries, *oidc])
+
+
+@pytest.fixture
+def airflow_saml(shared_airflow_saml: Stack, idp: Handle) -> Stack:
+    """The Airflow with SAML providers, known to the honest local provider."""
+    shared_airflow_saml.map(stacks.default_mapping())
+    saml.register(idp, shared_airflow_saml, list(SAML_PROVIDERS))
+    return shared_airflow_saml
+
+
+@pytest.fixture
+def talk(airflow_saml: Stack, idp: Handle) -> Callable[..., saml.Conversation]:
+    """Begins a conversation of a new visitor with the ACS of a provider."""
+
+    def begin(provider: str = "lab-saml", visitor: Visitor | None = None) -> saml.Conversation:
+        face = SAML_PROVIDERS[provider][0]
+        who = visitor or airflow_saml.visitor()
+        return saml.Conversation(airflow_saml, idp.state, provider, face, who)
+
+    return begin

@@ -25,6 +25,7 @@ import yaml
 
 from demo.airflow_home import SSO_AUTH_MANAGER, AirflowHome
 from demo.processes import Process
+from devidp.groups import DN_SUFFIX
 from devidp.server import Handle
 from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET, TENANT_ID
 from devidp.testing import Driver
@@ -82,9 +83,10 @@ def generic(idp_url: str, **changes: Any) -> dict[str, Any]:
 
 
 def default_mapping() -> dict[str, Any]:
-    """Both spellings of the three groups: Entra's ids and the generic provider's names."""
+    """Every spelling of the three groups: Entra's ids, plain names, and PingFederate's DNs."""
     rules = [{"group": GROUPS[name], "name": name, "roles": [role]} for name, role in ROLES.items()]
     rules += [{"group": name, "roles": [role]} for name, role in ROLES.items()]
+    rules += [{"group": f"CN={name},{DN_SUFFIX}", "roles": [role]} for name, role in ROLES.items()]
     return {"version": 1, "rules": rules}
 
 
@@ -95,6 +97,8 @@ class Stack:
     home: AirflowHome
     idp: Handle | None = None
     processes: list[Process] = field(default_factory=list)
+    metadata: dict[str, bytes] = field(default_factory=dict)
+    """Our SAML metadata by provider, once it has been fetched."""
 
     @property
     def url(self) -> str:

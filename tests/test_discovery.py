@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,13 +27,16 @@ from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey, OctKey
 
 from airflow_sso.errors import ProviderUnreachable, SignatureInvalid, WrongIssuer
-from airflow_sso.login import cached, id_token
+from airflow_sso.login import id_token
 from airflow_sso.login.discovery import ProviderDocuments
 from airflow_sso.oidc_settings import EntraOidc, GenericOidc, OidcProvider
 from devidp.faces import FACES
 from devidp.server import Handle
 from devidp.settings import OTHER_TENANT_ID, TENANT_ID
+from tests import clock as clocks
 from tests.tokens import ABSENT, expected, honest_claims, public_jwk, signed, signing_key
+
+clock, Clock = clocks.clock, clocks.Clock
 
 DISCOVERY, KEYS = "/.well-known/openid-configuration", "/keys"
 #: What a route does: writes an answer, by hand where it is to be a broken one.
@@ -126,24 +128,6 @@ def provider() -> Iterator[Provider]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-class Clock:
-    """The clock that caches look at; time passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        self.seconds += 0.001
-        return self.seconds
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(cached, "time", SimpleNamespace(monotonic=made))
-    return made
 
 
 _COMMON = {"protocol": "oidc", "client_id": "airflow", "client_auth": {"secret": {"env": "NOT_READ_HERE"}}}
