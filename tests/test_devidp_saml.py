@@ -3,6 +3,7 @@ every attack is one. Nothing here uses the library of the product under test, bu
 """
 
 import base64
+import hashlib
 import threading
 import time
 import zlib
@@ -15,10 +16,15 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import httpx
 import pytest
 import xmlsec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 
-from devidp import saml_keys, saml_sign
+from devidp import saml_attacks, saml_keys, saml_sign
 from devidp import saml_xml as sx
+from devidp.saml_attacks import ATTACKS
+from devidp.saml_attacks_content import CONTENT
 from devidp.saml_faces import GROUPS_LINK, MICROSOFT, ROLE_CLAIMS, SAML_FACES
 from devidp.saml_metadata import BOM
 from devidp.saml_response import build, good
@@ -112,22 +118,52 @@ def codes(response):
 
 def covers(response, certificate):
     """The local names of what signatures in the document cover, by xmlsec and this certificate only."""
-    covered = []
-    tree = sx.own(response)
-    for node in tree.iter(sx.q(sx.DS, "Signature")):
-        for reference in node.findall("{*}SignedInfo/{*}Reference"):
-            for target in tree.iter(etree.Element):
-                if target.get("ID") is None or f"#{target.get('ID')}" != reference.get("URI"):
-                    continue
-                context = xmlsec.SignatureContext()
-                context.key = xmlsec.Key.from_memory(pem(certificate), xmlsec.constants.KeyDataFormatCertPem)
-                context.register_id(target, "ID")
-                try:
-                    context.verify(node)
-                except xmlsec.Error:
-                    continue
+    return [
+        name
+        for n in range(response.count(b"<ds:SignatureValue"))
+        for place in range(len(named(sx.own(response), n)))
+        if (name := covered_by(sx.own(response), n, place, certificate))
+    ]
+
+
+def named(tree, number):
+    """The elements whose ID the signature of this number refers to; there may be several."""
+    node = list(tree.iter(sx.q(sx.DS, "Signature")))[number]
+    uris = {reference.get("URI") for reference in node.findall("{*}SignedInfo/{*}Reference")}
+    return [e for e in tree.iter(etree.Element) if e.get("ID") and f"#{e.get('ID')}" in uris]
+
+
+def covered_by(tree, number, place, certificate):
+    """A document of its own each time: libxml2 keeps the first owner of an ID."""
+    target = named(tree, number)[place]
+    context = xmlsec.SignatureContext()
+    context.key = xmlsec.Key.from_memory(pem(certificate), xmlsec.constants.KeyDataFormatCertPem)
+    context.register_id(target, "ID")
+    try:
+        context.verify(list(tree.iter(sx.q(sx.DS, "Signature")))[number])
+    except xmlsec.Error:
+        return None
+    return target.tag.rpartition("}")[2]
+
+
+def covers_by_hand(response, certificate):
+    """As a library does that looks up the ID, takes out the signature and compares digests.
+
+    libxmlsec takes the whole signature out first, and with it what stands inside it (XSW1, 6 and 8).
+    """
+    tree, covered = sx.own(response), []
+    public = x509.load_pem_x509_certificate(pem(certificate)).public_key()
+    for number, node in enumerate(tree.iter(sx.q(sx.DS, "Signature"))):
+        info = sx.need(node, "SignedInfo")
+        value = base64.b64decode(sx.need(node, "SignatureValue").text)
+        public.verify(value, sx.canonical(info), padding.PKCS1v15(), hashes.SHA256())
+        for target in named(tree, number):
+            alone = sx.own(sx.canonical(target))
+            for child in alone.findall(sx.q(sx.DS, "Signature")):
+                sx.remove(child)
+            digest = base64.b64encode(hashlib.sha256(sx.canonical(alone)).digest()).decode()
+            if digest == sx.need(info, "Reference/DigestValue").text:
                 covered.append(target.tag.rpartition("}")[2])
-                break
     return covered
 
 
@@ -463,12 +499,9 @@ def test_a_rollover_goes_step_by_step(idp):
     assert step(forget_old=True) == (1, [True])
     assert step(sign_with="new") == (1, [False]), "a key that nobody was told of"
     assert step(publish="new", kind="weak") == (1, [True])
-    assert (
-        saml_keys.x509.load_pem_x509_certificate(pem(idp.certificates("generic")[0])).public_key().key_size
-        == 1024
-    )
+    assert x509.load_pem_x509_certificate(pem(idp.certificates("generic")[0])).public_key().key_size == 1024
     assert step(kind="expired") == (1, [True])
-    expired = saml_keys.x509.load_pem_x509_certificate(pem(idp.certificates("generic")[0]))
+    expired = x509.load_pem_x509_certificate(pem(idp.certificates("generic")[0]))
     assert expired.not_valid_after_utc.timestamp() < time.time()
     idp.control("POST", "saml/keys/rotate", {"publish": "some"}, status=400)
     idp.control("POST", "saml/keys/rotate", {"face": "none"}, status=400)
@@ -582,3 +615,106 @@ def test_the_provider_can_ask_for_a_logout(idp, face):
     assert b"SessionIndex" not in base64.b64decode(posted["fields"]["SAMLRequest"])
     idp.knobs(saml__logout="unsigned")
     assert "Signature" not in idp.saml_logout(face, "ada", binding="redirect")["url"]
+
+
+# -- attacks --------------------------------------------------------------------------------------
+
+WRAPPED = {
+    "xsw1": "Response", "xsw2": "Response",
+    **dict.fromkeys(("xsw3", "xsw4", "xsw5", "xsw6", "xsw7", "xsw7_other_id", "xsw8", "xsw8_other_id"), "Assertion"),
+    **dict.fromkeys(("two_assertions", "two_assertions_one_id", "two_assertions_one_id_evil_first"), "Assertion"),
+    "attribute_pollution": "Assertion", "xml_id": "Assertion", "evil_assertion_in_advice": "Assertion",
+}  # fmt: skip
+# Well signed as a whole; wrong in what they say, or in how they are spelled.
+SIGNED_TREES = ("comment_in_name_id", "cdata_in_name_id", "instruction_in_name_id", "element_in_name_id")
+
+
+def context_of(idp, face="entra", person="vera", **changes):
+    recipe = replace(good(idp.state, face, person, SP, "_request"), **changes)
+    return saml_attacks.context_for(idp.state, face, recipe, SP)
+
+
+# One face that signs the assertion and one that signs the response: the others differ in words only.
+@pytest.mark.parametrize("face", ["entra", "pingfederate"])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_can_be_made_and_is_not_the_honest_message(idp, face, name):
+    context = context_of(idp, face)
+    sent = saml_attacks.hostile(name, context)
+    if name not in ("only_response_signed", "only_assertion_signed"):
+        assert saml_attacks.posted(name, context) != sx.b64(context.honest())
+    assert ATTACKS[name].case.startswith("S")
+    assert ATTACKS[name].about.endswith(".")
+    if ATTACKS[name] in CONTENT.values():
+        assert covers(sent, context.key.certificate_text) or name in ("other_provider", "no_assertion_id")
+
+
+@EVERY_FACE
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrapping_keeps_a_signature_that_holds_and_shows_the_victim(idp, face, name):
+    context = context_of(idp, face)
+    sent = saml_attacks.hostile(name, context)
+    assert covers_by_hand(sent, context.key.certificate_text) == [WRAPPED[name]]
+    if name not in ("xsw1", "xsw6", "xsw8", "xsw8_other_id", "xml_id"):
+        assert covers(sent, context.key.certificate_text) == [WRAPPED[name]]
+    names = {sx.text(one) for one in sx.own(sent).iter(sx.q(sx.SAML, "NameID"))}
+    assert names == {context.recipe.name_id, context.victim.name_id}
+
+
+@pytest.mark.parametrize("name", SIGNED_TREES)
+def test_a_name_that_begins_like_the_victims_is_well_signed(idp, name):
+    context = context_of(idp)
+    sent = saml_attacks.hostile(name, context)
+    assert covers(sent, context.key.certificate_text) == ["Assertion"]
+    element = sx.need(sx.own(sent), "Assertion/Subject/NameID")
+    assert (element.text == context.victim.name_id) == (name != "cdata_in_name_id")
+    assert "".join(element.itertext(etree.Element)) == f"{context.victim.name_id}.evil.example"
+
+
+def test_encrypted_wrapping_decrypts_to_what_it_says(idp):
+    context = context_of(idp)
+    for name in ("encrypted_xsw4", "encrypted_xsw6"):
+        tree = sx.own(saml_attacks.hostile(name, context))
+        plain = saml_sign.decrypted(sx.need(tree, "EncryptedAssertion/EncryptedData"), KEY.private_pem)
+        assert covers_by_hand(plain, context.key.certificate_text) == ["Assertion"]
+        assert sx.text(sx.need(sx.own(plain), "Subject/NameID")) == context.victim.name_id
+
+
+def test_signatures_that_must_not_count_are_what_they_say(idp):
+    context = context_of(idp, "generic")
+    published = context.key.certificate_text
+
+    def made(name):
+        return saml_attacks.hostile(name, context)
+
+    assert covers(made("sha1_signature"), published) == ["Assertion"]
+    assert covers(made("sha1_digest"), published) == ["Assertion"]
+    assert b"rsa-sha1" in made("sha1_signature")
+    assert covers(made("foreign_key"), published) == []
+    assert covers(made("foreign_key"), context.foreign.certificate_text) == ["Response", "Assertion"]
+    assert covers(made("xpath_transform"), published) == ["Assertion"], (
+        "it holds, and does not cover the Subject"
+    )
+    for name in (
+        "smuggled_digest",
+        "digest_in_comment",
+        "changed_after_signing",
+        "hmac_certificate",
+        "no_reference",
+    ):
+        assert covers(made(name), published) == []
+        assert sx.text(sx.need(sx.own(made(name)), "Assertion/Subject/NameID")) == context.victim.name_id
+    assert len(made("giant")) > 8_000_000
+    assert made("deep").count(b"<x>") == 100_000
+    assert (
+        zlib.decompressobj(-15).decompress(base64.b64decode(saml_attacks.deflate_bomb(2_000_000)), 10)
+        == b" " * 10
+    )
+
+
+def test_an_attack_comes_through_the_browser_in_answer_to_the_true_request(idp):
+    idp.knobs(saml__attack={"value": "xsw3", "times": 1})
+    tree = sx.parse(idp.response("generic", "vera"))
+    assert tree.get("InResponseTo") == "id6c1c178c166d486687be4aaf5e482730"
+    assert len(tree.findall("{*}Assertion")) == 2
+    assert idp.log()["outcome"] == "attack: xsw3"
+    assert len(sx.parse(idp.response("generic", "vera")).findall("{*}Assertion")) == 1
