@@ -60,7 +60,7 @@ lock:  ## move the locked versions to the newest that fit
 
 clean:  ## remove the environment, the demo's data and everything that was generated
 	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage* \
-		test-artifacts $(PEER)/node_modules
+		test-artifacts $(PEER)/node_modules tests/peers/simplesamlphp/.package*
 	find airflow_sso demo devidp templates tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/demo.stamp: $(PACKAGING) locks/airflow-3.3.txt
