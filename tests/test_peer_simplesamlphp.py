@@ -124,12 +124,18 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Cer
 
 
 @pytest.fixture(scope="module")
+def php() -> str:
+    """Asked for first, so that nothing is started where it is missing."""
+    return simplesamlphp.php()
+
+
+@pytest.fixture(scope="module")
 def federation(
+    php: str,
     certificate: Callable[[str], Certificate],
     migrated_database: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Federation]:
-    php = simplesamlphp.php()
     folder = tmp_path_factory.mktemp("federation")
     with stack.migrated_home(migrated_database, folder / "home") as home, ExitStack() as running:
         airflow = Stack(home)
