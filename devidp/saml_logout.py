@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote_plus
 
 from flask import Response, g, make_response, redirect, request
 
@@ -188,7 +189,7 @@ def deflated(text: bytes) -> str:
 def redirect_query(pairs: list[tuple[str, str]], key: SamlKey | None) -> str:
     if key is not None:
         return saml_sign.signed_query(pairs, key)
-    return "&".join(f"{name}={saml_sign.quote_plus(value)}" for name, value in pairs)
+    return "&".join(f"{name}={quote_plus(value)}" for name, value in pairs)
 
 
 def _as_response(face: Face, sent: Sent) -> Response:

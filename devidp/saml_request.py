@@ -80,11 +80,12 @@ def received(face: SamlFace, *kinds: str) -> Received:
         raise SamlRefusal("relay_state")
     try:
         data = sx.unb64(values[present[0]])
+    except sx.NotXml as error:
+        raise SamlRefusal("undecodable") from error
+    try:
         tree = sx.parse(data if posted else _inflated(data), largest=LARGEST)
     except sx.NotXml as error:
-        raise SamlRefusal(
-            "not_xml" if "XML" in str(error) or "DOCTYPE" in str(error) else "undecodable"
-        ) from error
+        raise SamlRefusal("not_xml") from error
     if tree.tag not in {sx.q(SAMLP, kind) for kind in kinds}:
         raise SamlRefusal("not_a_request")
     raw = None if posted else request.query_string.decode("ascii", "replace")
@@ -119,7 +120,7 @@ def known(state: State, message: Received) -> ServiceProvider:
 
 def answer_to(message: Received, sp: ServiceProvider) -> str:
     """A registered address, compared as strings; by URL or by index, not both (Core 3.4.1)."""
-    url = message.tree.get("AssertionConsumerServiceURL")
+    url: str | None = message.tree.get("AssertionConsumerServiceURL")
     index = message.tree.get("AssertionConsumerServiceIndex")
     if url is not None and index is not None:
         raise SamlRefusal("unknown_acs")
@@ -127,7 +128,7 @@ def answer_to(message: Received, sp: ServiceProvider) -> str:
         url = sp.acs_at(index)
     elif url is None:
         return sp.acs
-    if url not in {one.location for one in sp.consumers}:
+    if url is None or url not in {one.location for one in sp.consumers}:
         raise SamlRefusal("unknown_acs")
     return url
 
@@ -171,7 +172,7 @@ def _shape(tree: Element, rules: dict[str, Any]) -> None:
     if not set(tree.attrib) <= rules["attributes"]:
         raise SamlRefusal("malformed")
     order = rules["order"]
-    places = []
+    places: list[int] = []
     for child in sx.children(tree):
         name = child.tag.rpartition("}")[2]
         if name not in order or (name != "SessionIndex" and name in [order[place] for place in places]):

@@ -270,7 +270,7 @@ def _response(recipe: Recipe) -> Element:
         },
     )
     if recipe.response_issuer is not None:
-        own = None if recipe.response_prefix else {None: SAML}
+        own: dict[str | None, str] | None = None if recipe.response_prefix else {None: SAML}
         sx.add(response, SAML, "Issuer", recipe.response_issuer, nsmap=own)
     status = sx.add(response, SAMLP, "Status")
     inside = status
@@ -347,7 +347,7 @@ def _attribute_statement(recipe: Recipe, parent: Element) -> None:
         names = {"Name": one.name, "NameFormat": one.name_format, "FriendlyName": one.friendly_name}
         attribute = sx.add(statement, SAML, "Attribute", None, names)
         for value in one.values:
-            nsmap = {"xsi": XSI, "xs": XS} if recipe.typed else None
+            nsmap: dict[str | None, str] | None = {"xsi": XSI, "xs": XS} if recipe.typed else None
             made = sx.add(attribute, SAML, "AttributeValue", value, nsmap=nsmap)
             if recipe.typed:
                 made.set(sx.q(XSI, "type"), "xs:string")

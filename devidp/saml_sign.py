@@ -41,7 +41,12 @@ C14N = {
     "c14n11": "http://www.w3.org/2006/12/xml-c14n11",
 }
 ENVELOPED = f"{DS}enveloped-signature"
-_HASHES = {"sha1": hashes.SHA1, "sha256": hashes.SHA256, "sha384": hashes.SHA384, "sha512": hashes.SHA512}
+_HASHES: dict[str, hashes.HashAlgorithm] = {
+    "sha1": hashes.SHA1(),
+    "sha256": hashes.SHA256(),
+    "sha384": hashes.SHA384(),
+    "sha512": hashes.SHA512(),
+}
 
 # Name -> algorithm, kind and bits of the session key. 3DES and RSA 1.5 are there to be refused.
 BLOCK_CIPHERS = {
@@ -165,7 +170,7 @@ def sign_by_hand(
 
 
 def rsa_signer(key: SamlKey, digest: str = "sha256") -> Callable[[bytes], bytes]:
-    return lambda data: key.private.sign(data, padding.PKCS1v15(), _HASHES[digest]())
+    return lambda data: key.private.sign(data, padding.PKCS1v15(), _HASHES[digest])
 
 
 def verify(element: Element, certificates: Iterable[bytes]) -> None:
@@ -227,7 +232,7 @@ def verify_query(raw: str, message: str, certificates: Iterable[bytes]) -> None:
         if not isinstance(public, rsa.RSAPublicKey):
             continue
         try:
-            public.verify(value, text.encode(), padding.PKCS1v15(), _HASHES[name.removeprefix("rsa-")]())
+            public.verify(value, text.encode(), padding.PKCS1v15(), _HASHES[name.removeprefix("rsa-")])
         except InvalidSignature:
             continue
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+import http.client
 import threading
 import urllib.error
 import urllib.request
@@ -187,7 +188,7 @@ class ServiceProviders:
             for url in list(self._waiting):
                 try:
                     self.register(_fetched(url))
-                except (OSError, ValueError):
+                except (OSError, ValueError, http.client.HTTPException):
                     continue
                 self._waiting.remove(url)
 

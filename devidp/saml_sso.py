@@ -92,7 +92,7 @@ def _ask(state: State, face: Face, pending: Pending) -> Response:
     if chosen is not None:
         return _be(state, face, pending, chosen)
     g.outcome = "page"
-    action = f"{state.base}{SAML_FACES[face.name].sso}?ticket={state.saml.keep(pending)}"
+    action = f"{request.script_root}{SAML_FACES[face.name].sso}?ticket={state.saml.keep(pending)}"
     return page.choose(
         _shown(face), state.people.all(), action=action, destination="/".join(pending.acs.split("/")[:3])
     )

@@ -110,16 +110,19 @@ def own(data: bytes) -> Element:
 
 
 def text_of(tree: Element) -> bytes:
-    return etree.tostring(tree, encoding="UTF-8")
+    made: bytes = etree.tostring(tree, encoding="UTF-8")
+    return made
 
 
 def document(tree: Element) -> bytes:
-    return etree.tostring(tree, encoding="UTF-8", xml_declaration=True)
+    made: bytes = etree.tostring(tree, encoding="UTF-8", xml_declaration=True)
+    return made
 
 
 def canonical(element: Element, *, comments: bool = False) -> bytes:
     """Exclusive canonicalisation. The text can stand anywhere and keeps its digest."""
-    return etree.tostring(element, method="c14n", exclusive=True, with_comments=comments)
+    made: bytes = etree.tostring(element, method="c14n", exclusive=True, with_comments=comments)
+    return made
 
 
 def hole(name: str) -> Element:
@@ -159,7 +162,7 @@ def twice(element: Element) -> Element:
 
 def children(element: Element) -> Iterator[Element]:
     """Elements only: comments and processing instructions are skipped."""
-    return element.iterchildren(tag=etree.Element)
+    yield from element.iterchildren(tag=etree.Element)
 
 
 def text(element: Element | None) -> str:

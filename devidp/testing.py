@@ -115,7 +115,9 @@ class Driver:
     def _saml_form(self, response: httpx.Response, person: str) -> tuple[str, dict[str, str]]:
         form = _Form(response.text)
         if response.status_code == 200 and form.action and not form.fields:
-            form = _Form(self.http.post(form.action, data={"person": person}).text)
+            form = _Form(
+                self.http.post(urljoin(str(response.url), form.action), data={"person": person}).text
+            )
         if "SAMLResponse" not in form.fields:
             raise ValueError(f"the provider sent no SAMLResponse: {response.status_code} {response.text}")
         return form.action, form.fields

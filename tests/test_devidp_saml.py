@@ -255,7 +255,7 @@ def test_the_page_posts_by_itself_and_by_hand(idp):
     page = idp.http.get(idp.sso("generic", relay_state='"><b>'))
     assert "Who do you want to be?" in page.text
     action = page.text.partition('action="')[2].partition('"')[0]
-    answer = idp.http.post(action, data={"person": "ada"})
+    answer = idp.http.post(idp.url + action, data={"person": "ada"})
     nonce = answer.text.partition('nonce="')[2].partition('"')[0]
     assert f"script-src 'nonce-{nonce}'" in answer.headers["content-security-policy"]
     assert 'type="submit"' in answer.text
