@@ -156,7 +156,6 @@ def vendors(shared_vendors: Vendors, idp: Handle) -> Vendors:
         "POST", "clients", {"redirect_uris": uris, "certificates": [shared_vendors.certificate.pem]}
     )
     mapping = stacks.default_mapping()
-    mapping["rules"].append({"group": DN.format("airflow_prod_admin"), "roles": ["Admin"]})
     mapping["rules"].append({"app_role": "Airflow.Op", "roles": ["Op"]})
     shared_vendors.airflow.map(mapping)
     return shared_vendors

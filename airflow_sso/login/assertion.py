@@ -36,6 +36,7 @@ _NAME_ID_FORMAT = "urn:oasis:names:tc:SAML:2.0:nameid-format:"
 PERSISTENT = f"{_NAME_ID_FORMAT}persistent"
 TRANSIENT = f"{_NAME_ID_FORMAT}transient"
 _ENTITY = f"{_NAME_ID_FORMAT}entity"
+_LONGEST_NAME_ID = 1000
 _BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 _CONDITIONS = {tag("saml", name) for name in ("AudienceRestriction", "OneTimeUse", "ProxyRestriction")}
 
@@ -238,6 +239,8 @@ def _subject(received: _Received, expected: Expected) -> None:
     names = find(received.assertion, "saml:Subject/saml:NameID")
     if len(subjects) != 1 or len(names) != 1 or not text_of(names[0]):
         raise ClaimMissing("the assertion has not one Subject with a NameID")
+    if len(text_of(names[0]) or "") > _LONGEST_NAME_ID:
+        raise ClaimMissing("the NameID is longer than any provider's")
     if names[0].get("SPNameQualifier") not in (None, expected.audience):
         raise WrongIssuer("the NameID is qualified for another service provider")
 

@@ -103,7 +103,8 @@ def make(
         except Exception as cause:  # xmlsec raises errors of its own when it is imported beside another lxml
             log.exception("airflow_sso: %s is shut: its library cannot be loaded", name)
             shut[name] = provider.shown_as
-            faults += (f"providers: {name}: {provider.protocol} cannot be spoken: {cause}",)
+            why = f"{type(cause).__name__}: {cause}"
+            faults += (f"providers: {name}: {provider.protocol} cannot be spoken: {why}",)
     log.info("airflow_sso: open: %s; shut: %s", ", ".join(open_doors), ", ".join(shut) or "none")
     return Doors(
         urls,
