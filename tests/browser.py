@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from playwright.sync_api import (
     Page,
     Request,
     Response,
+    ViewportSize,
     expect,
     sync_playwright,
 )
@@ -32,13 +34,14 @@ from tests.stack import Stack
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCREENSHOTS = REPOSITORY / "test-artifacts" / "screenshots"
 PEER = REPOSITORY / "tests" / "peers" / "oidc-provider"
+AXE = PEER / "node_modules" / "axe-core" / "axe.min.js"
 
 #: What every page of ours, and everything on it, is reached under.
-OUR_PAGES = tuple(f"/auth/{name}" for name in ("login", "oauth-authorized", "logout", "signed-out"))
+OUR_PAGES = tuple(f"/auth/{name}" for name in ("login", "oauth-authorized", "logout", "saml", "signed-out"))
 OUR_ASSETS = ("/auth/sso/static/", "/auth/static/pin_32.png")
 
-WIDE = {"width": 1280, "height": 800}
-NARROW = {"width": 320, "height": 800}
+WIDE: ViewportSize = {"width": 1280, "height": 800}
+NARROW: ViewportSize = {"width": 320, "height": 800}
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _EXECUTABLE = next(filter(None, map(shutil.which, _NAMES)), None)
@@ -71,15 +74,22 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """One headless browser a module: while it runs, no other test may start an event loop."""
+@contextmanager
+def running(*arguments: str) -> Iterator[Browser]:
+    """A headless browser, with `arguments` of its own beside the usual ones."""
     if _EXECUTABLE is None:
         missing(_NO_CHROMIUM)
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=_EXECUTABLE, args=_ARGUMENTS)
-        yield running
-        running.close()
+        started = playwright.chromium.launch(executable_path=_EXECUTABLE, args=[*_ARGUMENTS, *arguments])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One headless browser a module: while it runs, no other test may start an event loop."""
+    with running() as started:
+        yield started
 
 
 @pytest.fixture
@@ -101,14 +111,22 @@ class Window:
     """One person's browser: cookies of its own, and a tab, ``page``.
 
     :param provider_url: where the provider is; default: the local one.
+    :param neighbours: hosts, with their ports, of further sites that the test itself serves.
     :param options: of Playwright's ``new_context``.
     """
 
     def __init__(
-        self, chromium: Browser, stack: Stack, *, provider_url: str | None = None, **options: Any
+        self,
+        chromium: Browser,
+        stack: Stack,
+        *,
+        provider_url: str | None = None,
+        neighbours: Collection[str] = (),
+        **options: Any,
     ) -> None:
         self.stack = stack
         self.provider_url = provider_url or (stack.idp.url if stack.idp else "")
+        self._hosts = {urlsplit(self.stack.url).netloc, urlsplit(self.provider_url).netloc, *neighbours}
         self.complaints: list[str] = []
         self._forgiven: list[str] = []
         self.requests: list[Request] = []
@@ -186,6 +204,23 @@ class Window:
         path = SCREENSHOTS / f"{name}.png"
         (page or self.page).screenshot(path=path, animations="disabled", full_page=True)
 
+    def is_there_for_everyone(self, name: str) -> None:
+        """axe-core finds nothing, and no line is wider than the window, in each scheme and on a phone.
+
+        The window is one with ``bypass_csp=True``; `name` is that of the pictures.
+        """
+        if not AXE.exists():
+            missing("axe-core is not installed (npm ci in tests/peers/oidc-provider)")
+        self.page.add_script_tag(path=AXE)
+        for scheme in ("light", "dark"):
+            for size in (WIDE, NARROW):
+                self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+                self.page.set_viewport_size(size)
+                found = self.page.evaluate("axe.run().then(found => found.violations)")
+                assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+                assert self.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+                self.keep(f"{name}_{scheme}_{size['width']}")
+
     # What the API says to this browser's cookies
 
     def get(self, path: str) -> int:
@@ -222,8 +257,7 @@ class Window:
             return
         self.requests.append(request)
         url = urlsplit(request.url.removeprefix("blob:"))
-        ours = {urlsplit(self.stack.url).netloc, urlsplit(self.provider_url).netloc}
-        if url.scheme != "data" and url.netloc not in ours:
+        if url.scheme != "data" and url.netloc not in self._hosts:
             self.complaints.append(f"a request left for {request.url}")
 
     def _saw_response(self, response: Response) -> None:

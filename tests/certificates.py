@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
+import hashlib
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,17 +33,27 @@ class Certificate:
     def pem(self) -> str:
         return self.certificate_file.read_text()
 
+    @property
+    def key_hash(self) -> str:
+        """The SHA-256 of its public key, as browsers pin it (RFC 7469, section 2.4)."""
+        public = x509.load_pem_x509_certificate(self.certificate_file.read_bytes()).public_key()
+        info = public.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return base64.b64encode(hashlib.sha256(info).digest()).decode()
+
     def assertion(self, audience: str) -> str:
         now = int(time.time())
         claims = {"iss": CLIENT_ID, "sub": CLIENT_ID, "aud": audience, "jti": str(uuid.uuid4())}
         return jwt.encode({"alg": "RS256"}, {**claims, "iat": now, "exp": now + 300}, self.key)
 
 
-def new_certificate(folder: Path, name: str) -> Certificate:
+def new_certificate(folder: Path, name: str, *, hosts: Collection[str] = ()) -> Certificate:
+    """:param hosts: for which it proves a server, whose clients trust it itself."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     today = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -48,8 +61,11 @@ def new_certificate(folder: Path, name: str) -> Certificate:
         .serial_number(x509.random_serial_number())
         .not_valid_before(today)
         .not_valid_after(today + datetime.timedelta(days=1))
-        .sign(private, hashes.SHA256())
     )
+    if hosts:
+        names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
+        builder = builder.add_extension(names, critical=False)
+    certificate = builder.sign(private, hashes.SHA256())
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

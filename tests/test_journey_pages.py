@@ -8,15 +8,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests import browser
-from tests.browser import NARROW, PEER, WIDE, Window
+from tests.browser import AXE, Window
 from tests.stack import Stack
 
 pytestmark = browser.journey
 
 chromium, open_window = browser.chromium, browser.open_window
 OpenWindow = Callable[..., Window]
-
-AXE = PEER / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def shut_door(window: Window) -> None:
@@ -39,22 +37,11 @@ PAGES: dict[str, tuple[Callable[[Window], object], str]] = {
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_there_for_everyone(airflow_two: Stack, open_window: OpenWindow, name: str) -> None:
-    """axe-core finds nothing, and no line is wider than the window, in each scheme and on a phone."""
-    if not AXE.exists():
-        browser.missing("axe-core is not installed (npm ci in tests/peers/oidc-provider)")
     go, headline = PAGES[name]
     window = open_window(airflow_two, bypass_csp=True)
     go(window)
     expect(window.page.get_by_role("heading", level=1)).to_have_text(headline)
-    window.page.add_script_tag(path=AXE)
-    for scheme in ("light", "dark"):
-        for size in (WIDE, NARROW):
-            window.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            window.page.set_viewport_size(size)
-            found = window.page.evaluate("axe.run().then(found => found.violations)")
-            assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
-            assert window.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-            window.keep(f"{name}_{scheme}_{size['width']}")
+    window.is_there_for_everyone(name)
 
 
 def test_axe_would_find_a_fault(airflow_two: Stack, open_window: OpenWindow) -> None:
