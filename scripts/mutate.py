@@ -22,6 +22,9 @@ DISCOVERY = "tests/test_discovery.py"
 MAPPING = "tests/test_role_mapping.py"
 SIGN_IN = "tests/test_sign_in.py"
 HOSTILE = "tests/test_hostile_provider.py"
+ASSERTION = "tests/test_assertion.py"
+SAML_METADATA = "tests/test_saml_metadata.py"
+SAML_SIGN_IN = "tests/test_saml_sign_in.py"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,92 @@ def _without(name: str) -> Mutation:
     return Mutation(f"id token: {name}", "login/id_token.py", f"    {name},\n", "", TOKEN)
 
 
+def _off(name: str, file: str, condition: str, tests: str = ASSERTION) -> Mutation:
+    """A condition that never holds."""
+    indent = condition[: len(condition) - len(condition.lstrip())]
+    return Mutation(name, file, condition, f"{indent}if False:", tests)
+
+
+_SIGNATURE, _ASSERTION, _RESPONSE = "login/xml_signature.py", "login/assertion.py", "login/saml_response.py"
+_ENCRYPTION = "login/xml_encryption.py"
+_SAML_CHECKS = (
+    "_versions", "_destination", "_issuers", "_issue_instants", "_subject", "_confirmation",
+    "_in_response_to", "_conditions", "_audience", "_authentication", "_attributes",
+)  # fmt: skip
+_SAML = (
+    *(Mutation(f"assertion: {name}", _ASSERTION, f"    {name},\n", "", ASSERTION) for name in _SAML_CHECKS),
+    _off("assertion: status", _RESPONSE, '        if codes != [f"{_STATUS}Success"]:'),
+    _off(
+        "assertion: one only",
+        _ASSERTION,
+        "    if len(everywhere) != 1 or everywhere[0].getparent() is not root:",
+    ),
+    Mutation(
+        "assertion: signatures only where they belong",
+        _ASSERTION,
+        "    require_signatures_only_on(clear, [clear, assertion])\n",
+        "",
+        ASSERTION,
+    ),
+    _off("assertion: something signed", _ASSERTION, "    if not (response_signed or assertion_signed):"),
+    Mutation(
+        "assertion: read what is signed",
+        _ASSERTION,
+        "        read = verified(assertion, certificates)\n",
+        "        read = assertion\n",
+        ASSERTION,
+    ),
+    _off(
+        "signature: algorithm",
+        _SIGNATURE,
+        '    if method.get("Algorithm") not in _SIGNATURES or len(method):',
+    ),
+    _off("signature: digest", _SIGNATURE, '    if digest.get("Algorithm") not in _DIGESTS or len(digest):'),
+    _off("signature: own parent", _SIGNATURE, """    if reference.get("URI") != f"#{element.get('ID')}":"""),
+    _off("encryption: cipher", _ENCRYPTION, "    if len(used) != 1 or used[0] not in _BLOCK:"),
+    _off(
+        "encryption: transport",
+        _ENCRYPTION,
+        "        if len(transport) != 1 or transport[0] not in _TRANSPORT:",
+    ),
+    _off("xml: no DTD", "login/saml_xml.py", "    if found:"),
+    _off("metadata: pin", "login/idp_metadata.py", "    if not kept:", SAML_METADATA),
+    _off(
+        "metadata: validUntil",
+        "login/idp_metadata.py",
+        "        if metadata.valid_until and metadata.valid_until <= datetime.now(timezone.utc):",
+        SAML_METADATA,
+    ),
+    _off(
+        "certificate: end",
+        "certificates.py",
+        "    if now >= certificate.not_valid_after_utc + skew:",
+        SAML_METADATA,
+    ),
+    _off(
+        "name id: lasting",
+        "login/claims.py",
+        "    if reason and not (name_id.may_be_reused and settings.may_reuse_subjects):",
+        SAML_SIGN_IN,
+    ),
+    Mutation(
+        "restart: loop guard",
+        "login/browser.py",
+        "    if _RESTARTED in request.cookies:\n        raise",
+        "    if False:\n        raise",
+        SAML_SIGN_IN,
+    ),
+    Mutation(
+        "replay: assertion",
+        "login/attempt.py",
+        "        except IntegrityError:\n            raise",
+        "        except IntegrityError:\n            pass\n        if False:\n            raise",
+        SAML_SIGN_IN,
+    ),
+)
+
 MUTATIONS = (
+    *_SAML,
     *map(_without, ("_issuer", "_audience", "_vendor_claims", "_times", "_nonce", "_access_token_hash")),
     Mutation(
         "id token: algorithm list",
