@@ -7,6 +7,7 @@ alone, so that switching off one check is noticed within seconds.
 from __future__ import annotations
 
 import base64
+import copy
 import functools
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from lxml import etree
 from onelogin.saml2.response import OneLogin_Saml2_Response
 from onelogin.saml2.settings import OneLogin_Saml2_Settings
 
@@ -271,6 +273,19 @@ def test_it_is_refused(state: State, face: str, name: str) -> None:
         assert attack.own_name, attack.about
         assert found["NameID"] != recipe(state, face, "ada").name_id
     assert verify(state, said(state, face, signed="both"), face, want_signed="both"), "the control"
+
+
+def test_a_signature_where_none_belongs_is_refused(state: State) -> None:
+    """Nothing of it would be read; but whoever puts one there means something by it."""
+    root = etree.fromstring(said(state))
+    issuer, signature = root[0], root.find(".//{*}Assertion/{*}Signature")
+    extensions = etree.Element("{urn:oasis:names:tc:SAML:2.0:protocol}Extensions")
+    issuer.addnext(extensions)
+    extensions.append(etree.Element("{urn:example}harmless"))
+    assert verify(state, etree.tostring(root)), "the control: extensions as such"
+    extensions.append(copy.deepcopy(signature))
+    with pytest.raises(SignatureInvalid, match="where none belongs"):
+        verify(state, etree.tostring(root))
 
 
 def strict_settings(state: State, face: str) -> OneLogin_Saml2_Settings:

@@ -386,6 +386,36 @@ print("RESULT " + json.dumps(dict(before=before, migrated=migrated, declared=dec
 """
 
 
+UPGRADE = """
+from alembic import command
+from sqlalchemy import text
+from airflow_sso import airflow_compat
+from airflow_sso.db_manager import SsoDBManager
+from airflow.utils.session import create_session
+
+INSERT = text("insert into sso_login_attempt (state_hash, browser_hash, provider, nonce, code_verifier, "
+              "next_url, expires_at) values ('s', 'b', 'entra', 'n', 'v', '/', '2099-01-01')")
+with create_session() as session:
+    config = SsoDBManager(session).get_alembic_config()
+engine = airflow_compat.engine()
+for first, then in (("0001", "head"), ("head", "0001")):
+    command.upgrade(config, first) if first != "head" else None
+    with engine.begin() as connection:
+        connection.execute(text("delete from sso_login_attempt"))
+        connection.execute(INSERT)
+    (command.upgrade if then == "head" else command.downgrade)(config, then)
+    with engine.begin() as connection:
+        print("KEPT", connection.execute(text("select state_hash, provider from sso_login_attempt")).all())
+"""
+
+
+def test_rows_of_the_first_version_outlive_an_upgrade_and_a_downgrade(tmp_path: Path) -> None:
+    home = AirflowHome(path=tmp_path / "home", port=free_port())
+    home.path.mkdir()
+    printed = run(sys.executable, "-c", UPGRADE, cwd=home.path, env=home.environment())
+    assert printed.count("KEPT [('s', 'entra')]") == 2
+
+
 def heads() -> list[str]:
     """The last steps of our migrations, read from the files."""
     from alembic.config import Config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,7 +16,7 @@ from devidp.people import derived_id
 from devidp.saml_response import Attribute
 from devidp.server import Handle
 from tests.saml import Conversation, authn_request
-from tests.stack import GROUPS, Stack, driver, facts
+from tests.stack import GROUPS, Stack, driver, facts, free_port
 
 Talk = Callable[..., Conversation]
 
@@ -491,3 +492,61 @@ def test_a_logout_request_that_cannot_be_read_is_refused(airflow_saml: Stack, re
     visitor = airflow_saml.visitor()
     page = visitor.at("/auth/saml/slo/lab-saml", params={"SAMLRequest": request_text}, allow_redirects=False)
     assert facts(page)[0] == "SSO-201"
+
+
+# --- replicas -----------------------------------------------------------------------------------------
+
+
+def test_what_one_replica_took_the_next_one_refuses(talk: Talk, airflow_saml: Stack, idp: Handle) -> None:
+    """Row S23: two api-servers on one database, and a request that one began and the other finishes."""
+    port = free_port()
+    server = airflow_saml.home.start_api_server(port=port)
+    with server:
+        server.wait_for_url(airflow_saml.home.health_url(port=port), timeout=180)
+
+        def at_the_other(url: str) -> str:
+            return url.replace(f":{airflow_saml.home.port}/", f":{port}/", 1)
+
+        conversation = talk().ask()
+        response = base64.b64encode(conversation.answer()).decode()
+        posted = conversation.visitor.post(
+            at_the_other(conversation.acs),
+            data={"SAMLResponse": response},
+            allow_redirects=False,
+            timeout=30,
+        )
+        assert posted.status_code == 303, "the second replica knows the first one's request"
+        assert facts(conversation.post(response))[0] == "SSO-204"
+        assert conversation.follow(posted).ok
+        assert conversation.visitor.who()
+
+        unasked_for = talk("lab-unasked")
+        planted = base64.b64encode(unasked(unasked_for)).decode()
+        assert unasked_for.post(planted).status_code == 303
+        again = unasked_for.visitor.post(
+            at_the_other(unasked_for.acs), data={"SAMLResponse": planted}, allow_redirects=False, timeout=30
+        )
+        assert facts(again)[0] == "SSO-204"
+
+
+def test_one_response_posted_many_times_at_once_counts_once(talk: Talk) -> None:
+    conversation = talk().ask()
+    response = base64.b64encode(conversation.answer()).decode()
+
+    def post(_: int) -> int:
+        return talk().post(response).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = sorted(pool.map(post, range(8)))
+    assert answers == [303, *[403] * 7]
+
+
+def test_an_assertion_is_forgotten_once_it_has_expired(talk: Talk, airflow_saml: Stack) -> None:
+    first = talk()
+    first.sign_in()
+    (row,) = airflow_saml.rows("select id from sso_seen_assertion order by id desc limit 1")
+    airflow_saml.write("update sso_seen_assertion set expires_at = datetime('now', '-1 seconds')")
+    talk().sign_in()
+    left = airflow_saml.rows("select id from sso_seen_assertion")
+    assert len(left) == 1
+    assert left != [row]

@@ -90,4 +90,5 @@ class Journey:
             reference=reference,
             provider=provider,
             next_url=getattr(error, "next_url", None) or flask.g.get("sso_next"),
+            signed_in=flask.g.user is not None and flask.g.user.is_authenticated,
         )

@@ -57,11 +57,13 @@ def refusal_page(
     reference: str,
     provider: str | None = None,
     next_url: str | None = None,
+    signed_in: bool = False,
 ) -> flask.Response:
     """The one error page: what happened, what to do, code and reference.
 
     :param provider: through which the person may try again; ``None`` when trying again is pointless.
     :param next_url: where the person was going.
+    :param signed_in: whether this browser has a session all the same, as after the back button.
     """
     identified = isinstance(error, AccessDenied)
     other_account = urls.start(provider, next_url, switch=True) if provider and identified else None
@@ -73,6 +75,7 @@ def refusal_page(
         again_url=urls.start(provider, next_url) if provider else urls.login(next_url),
         again_label="Try again",
         other_account_url=other_account,
+        home_url=urls.home if signed_in else None,
     )
 
 
