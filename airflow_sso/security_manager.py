@@ -20,7 +20,12 @@ from airflow_sso.errors import LocalDoorShut
 from airflow_sso.login import doors
 from airflow_sso.login.doors import Doors
 from airflow_sso.login.saml_views import SsoSamlView
-from airflow_sso.login.views import ClosedAuthView, SsoAuthView
+from airflow_sso.login.views import (
+    ClosedAuthView,
+    ClosedPasswordOfOthersView,
+    ClosedPasswordView,
+    SsoAuthView,
+)
 from airflow_sso.urls import Urls
 
 log = logging.getLogger(__name__)
@@ -33,6 +38,8 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
     """
 
     authoauthview = SsoAuthView
+    resetmypasswordview = ClosedPasswordView
+    resetpasswordview = ClosedPasswordOfOthersView
 
     def __init__(self, appbuilder: Any) -> None:
         self.sso_doors = _open_doors(current_app.config)

@@ -411,3 +411,14 @@ def test_a_shut_door_says_so_and_an_unknown_one_is_not_there(airflow_two: Stack)
     shut = airflow_two.visitor().at("/auth/login/broken")
     assert (shut.status_code, facts(shut)[0]) == (503, "SSO-501")
     assert airflow_two.visitor().at("/auth/login/nowhere").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["resetmypassword", "resetpassword"])
+def test_nobody_can_choose_a_password_that_would_open_nothing(airflow: Stack, path: str) -> None:
+    visitor = airflow.visitor()
+    assert facts(visitor.at(f"/auth/{path}/form?pk=1"))[0] == "SSO-401"
+    visitor.sign_in("ada")
+    page = visitor.at(f"/auth/{path}/form?pk=1")
+    assert facts(page)[0] == "SSO-401"
+    assert "<input" not in page.text
+    assert visitor.who(), "and the session goes on"

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import flask
-from flask_appbuilder import expose
+from flask_appbuilder import BaseView, expose
 from flask_appbuilder.security.views import AuthOAuthView, AuthView
 
 from airflow_sso import airflow_compat, audit, database, pages
 from airflow_sso.accounts import sessions
 from airflow_sso.audit import Subject
+from airflow_sso.errors import LocalDoorShut
 from airflow_sso.login import attempt as attempts
 from airflow_sso.login import browser
 from airflow_sso.login.journey import Journey, answer_refusals
@@ -117,6 +118,25 @@ class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
             {"label": label, "url": None, "shut": True, "code": "SSO-501"} for label in doors.shut.values()
         ]
         return ready + shut
+
+
+class ClosedPasswordView(Journey, BaseView):  # type: ignore[misc]
+    """Stands where Airflow lets people choose a password, which would open nothing here."""
+
+    route_base = "/resetmypassword"
+    template_folder = pages.template_folder()
+
+    @expose("/form", methods=["GET", "POST"])
+    @answer_refusals
+    def form(self) -> Any:
+        """Refuses, and says so."""
+        raise LocalDoorShut("a local password was to be set")
+
+
+class ClosedPasswordOfOthersView(ClosedPasswordView):
+    """The same where an administrator would choose one for somebody else."""
+
+    route_base = "/resetpassword"
 
 
 class ClosedAuthView(AuthView):  # type: ignore[misc]
