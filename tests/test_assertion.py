@@ -198,6 +198,16 @@ def test_clocks_may_differ_by_the_skew_and_no_more(state: State, face: str, fiel
     assert refused.value.code == "SSO-203"
 
 
+@pytest.mark.parametrize(
+    "written", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-02-30T00:00:00Z"]
+)
+@pytest.mark.parametrize("path", [".", "{*}Assertion", "{*}Assertion/{*}AuthnStatement"])
+def test_a_time_that_no_calendar_has_is_a_refusal(state: State, written: str, path: str) -> None:
+    name = "AuthnInstant" if "Authn" in path else "IssueInstant"
+    with pytest.raises(SsoError):
+        verify(state, said(state, mutate=lambda tree: tree.find(path).set(name, written)))
+
+
 def test_it_is_remembered_until_the_last_of_its_ends(state: State) -> None:
     found = verify(state, said(state, not_on_or_after=4200, confirmation_not_on_or_after=300))
     left = found.valid_until - datetime.now(timezone.utc)

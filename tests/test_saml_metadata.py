@@ -126,6 +126,27 @@ def test_metadata_that_cannot_be_used_says_why(idp: Handle, fault: str, said: st
     assert document(idp).current().entity_id == f"{idp.url}/generic/saml"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"entityID": None},
+        {"entityID": " "},
+        {"validUntil": "0001-01-01T00:00:00+14:00"},
+        {"validUntil": "soon"},
+    ],
+    ids=str,
+)
+def test_metadata_that_is_oddly_wrong_is_a_refusal_too(idp: Handle, changes: dict[str, Any]) -> None:
+    root = etree.fromstring(requests.get(f"{idp.url}/generic/saml/metadata", timeout=10).content)
+    assert idp_metadata.read(etree.tostring(root), settings(idp)), "the control"
+    for name, value in changes.items():
+        root.attrib.pop(name, None)
+        if value is not None:
+            root.set(name, value)
+    with pytest.raises(ValueError, match=r"entityID|time"):
+        idp_metadata.read(etree.tostring(root), settings(idp))
+
+
 def test_one_of_several_is_chosen_by_its_entity_id(idp: Handle) -> None:
     driver(idp).knobs(saml__metadata="two_entities")
     chosen = document(idp, issuer=f"{idp.url}/generic/saml").current()

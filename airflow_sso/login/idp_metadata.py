@@ -130,8 +130,11 @@ def read(data: bytes, settings: SamlProvider) -> IdpMetadata:
     if len(roles) != 1:
         raise ValueError("it does not describe one SAML 2.0 identity provider (IDPSSODescriptor)")
     role = roles[0]
+    entity_id = str(descriptor.get("entityID") or "").strip()
+    if not entity_id:
+        raise ValueError("its EntityDescriptor has no entityID")
     return IdpMetadata(
-        entity_id=descriptor.get("entityID").strip(),
+        entity_id=entity_id,
         sign_on_url=_sign_on_url(role, settings),
         logout_url=_address(role, "SingleLogoutService", "ResponseLocation", settings),
         signing_certificates=_signing_certificates(role, settings),

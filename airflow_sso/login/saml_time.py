@@ -19,7 +19,10 @@ def moment(written: str) -> datetime:
     whole, fraction, zone = match.groups()
     # More digits than Python keeps are lawful: Microsoft writes seven (fixture J4).
     text = f"{whole}{(fraction or '.0')[:7]:0<7}{'+00:00' if zone == 'Z' else zone}"
-    return datetime.fromisoformat(text).astimezone(timezone.utc)
+    try:
+        return datetime.fromisoformat(text).astimezone(timezone.utc)
+    except OverflowError:  # the first or the last day of the calendar, in another zone
+        raise ValueError(f"{written[:40]!r} is not a time that can be used") from None
 
 
 def written(at: datetime) -> str:

@@ -75,8 +75,13 @@ class SsoSamlView(Journey, BaseView):  # type: ignore[misc]
         address = door.answer_logout(query, form)
         return browser.uncached(flask.redirect(address)) if address else flask.abort(501)
 
-    def _parked(self, doors: Doors, door: Any, response: Any, posted: str, attempt: Attempt) -> Any:
+    def _parked(
+        self, doors: Doors, door: Any, response: Any, posted: str, attempt: Attempt, new_browser: str = ""
+    ) -> Any:
+        """Verify, keep, and send on; ``new_browser`` where no attempt was made before."""
         verified = door.accept(response, attempt)
+        if new_browser:
+            attempts.remember(attempt, new_browser)
         handle = attempts.park(
             attempt, posted, assertion=door.assertion_key(verified), until=verified.valid_until
         )
@@ -89,8 +94,7 @@ class SsoSamlView(Journey, BaseView):  # type: ignore[misc]
         settings = door.settings
         if door.takes_unsolicited(response):
             attempt, browser_id = attempts.new(settings.name, doors.urls.home), attempts.new_browser_id()
-            attempts.remember(attempt, browser_id)
-            answer = self._parked(doors, door, response, posted, attempt)
+            answer = self._parked(doors, door, response, posted, attempt, new_browser=browser_id)
             browser.bind(answer, browser_id, doors.urls)
             return answer
         if settings.idp_initiated == "refuse":
