@@ -186,8 +186,8 @@ class Window:
         return (page or self.page).locator(f'dt:text-is("{name}") + dd').inner_text()
 
     def told(self, text: str) -> None:
-        """Wait for Airflow's own short message."""
-        expect(self.page.get_by_role("status").filter(has_text=text)).to_be_visible()
+        """Wait for Airflow's own short message, which stands twice in the page while it moves in."""
+        expect(self.page.get_by_role("status").filter(has_text=text).first).to_be_visible()
 
     def shows(self, code: str, headline: str, *, page: Page | None = None) -> None:
         """The page is the one of this refusal, and holds no trace of its making."""
