@@ -40,6 +40,8 @@ from typing import ClassVar
 
 from airflow_sso.identity import Identity
 
+_LONGEST_DETAIL = 4000  # characters
+
 
 class SsoError(Exception):
     """A refusal or a fault that a person is told about.
@@ -55,6 +57,7 @@ class SsoError(Exception):
     remedy: ClassVar[str] = ""
 
     def __init__(self, detail: str = "", **counts: int) -> None:
+        detail = detail[:_LONGEST_DETAIL]  # strangers choose parts of it, and the log is not theirs to fill
         super().__init__(detail or self.headline)
         self.detail = detail
         self.counts = counts

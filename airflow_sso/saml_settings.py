@@ -65,6 +65,8 @@ class SamlProvider(Provider):
     def _parts_fit(self) -> SamlProvider:
         if (self.metadata_url is None) == (self.metadata_file is None):
             raise ValueError("must have exactly one of metadata_url, metadata_file")
+        if "NameID" in (self.claims.subject or ()) and self.claims.subject != ("NameID",):
+            raise ValueError("claims.subject: NameID stands alone: one value could be of either kind")
         if self.sign_requests and self.keys is None:
             raise ValueError("sign_requests needs keys: {certificate: ..., private_key: ...}")
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import copy
 import functools
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,13 +22,17 @@ from lxml import etree
 from onelogin.saml2.response import OneLogin_Saml2_Response
 from onelogin.saml2.settings import OneLogin_Saml2_Settings
 
-from airflow_sso.errors import ClaimMissing, ConfigurationFaulty, SignatureInvalid, SsoError
+from airflow_sso.errors import ClaimMissing, SignatureInvalid, SsoError
 from airflow_sso.login import assertion, saml_response
 from airflow_sso.login.assertion import Expected, VerifiedAssertion
+from airflow_sso.login.claims import to_identity
+from airflow_sso.saml_settings import GenericSaml
+from devidp import saml_sign
 from devidp.saml_attacks import ATTACKS, context_for, posted
 from devidp.saml_keys import make, stranger
-from devidp.saml_response import Recipe, build, good
+from devidp.saml_response import Attribute, Recipe, build, good
 from devidp.saml_sps import ServiceProvider
+from devidp.saml_xml import SAML
 from devidp.settings import Settings
 from devidp.state import State
 
@@ -155,9 +160,9 @@ def test_signed_then_encrypted_with_other_prefixes(state: State) -> None:
 
 
 def test_an_encrypted_assertion_needs_keys(state: State) -> None:
-    with pytest.raises(ConfigurationFaulty, match="no keys"):
+    with pytest.raises(SignatureInvalid, match="no keys"):
         verify(state, said(state, encrypt="assertion"), private_key=None)
-    with pytest.raises(SignatureInvalid, match="cannot be decrypted"):
+    with pytest.raises(SignatureInvalid, match="cannot be used"):
         verify(state, said(state, encrypt="assertion"), private_key=make("another").private_pem.decode())
 
 
@@ -351,6 +356,128 @@ def test_that_floor_takes_an_honest_one(state: State) -> None:
             strict_settings(state, "generic"), base64.b64encode(said(state)).decode()
         )
         assert response.is_valid({**request, "get_data": {}, "post_data": {}}, REQUEST, raise_exceptions=True)
+
+
+# --- what it may cost, and what it may tell ---------------------------------------------------------------
+
+
+def padded(response: bytes, inside: str, on_root: str = "") -> bytes:
+    """A response with something unsigned in its Extensions, as anybody may put it there."""
+    text = response.decode()
+    text = text.replace("<samlp:Response ", f"<samlp:Response {on_root} ", 1)
+    end = text.index("</saml:Issuer>") + len("</saml:Issuer>")
+    return f"{text[:end]}<samlp:Extensions>{inside}</samlp:Extensions>{text[end:]}".encode()
+
+
+@pytest.mark.parametrize(
+    ("inside", "on_root"),
+    [
+        ("<p:a/>" * 18_000, f'xmlns:p="urn:{"x" * 150_000}"'),
+        ("<p:a/>" * 4_000, f'xmlns:p="urn:{"x" * 60_000}"'),
+        ("<b " + " ".join(f'a{n:05}="1"' for n in range(18_000)) + "/>", ""),
+        ("<b " + " ".join(f'xmlns:n{n}="urn:{n}"' for n in range(8_000)) + "/>", ""),
+        ("<b>" * 60 + "</b>" * 60 + "<b/>" * 19_900, ""),
+    ],
+    ids=["a long namespace", "half of it", "attributes", "namespaces", "elements"],
+)
+def test_what_costs_much_is_refused_before_it_does(state: State, inside: str, on_root: str) -> None:
+    """Canonicalization writes a namespace anew at each use, and sorts attributes one by one."""
+    response = padded(said(state), inside, on_root)
+    started = time.monotonic()
+    with pytest.raises(SsoError):
+        verify(state, response)
+    assert time.monotonic() - started < 2
+    assert verify(state, padded(said(state), '<b xmlns="urn:x"/>')), "the control"
+
+
+def test_why_a_decryption_failed_is_not_told(state: State) -> None:
+    """Whoever learns it can read an encrypted assertion byte by byte (Jager and Somorovsky, 2011)."""
+    details = set()
+    for change in (0, 20, -1):
+        root = etree.fromstring(said(state, encrypt="assertion", block_cipher="aes128-cbc"))
+        value = root.findall(".//{*}EncryptedData/{*}CipherData/{*}CipherValue")[-1]
+        cipher = bytearray(base64.b64decode(value.text))
+        cipher[change] ^= 1
+        value.text = base64.b64encode(cipher).decode()
+        with pytest.raises(SignatureInvalid) as refused:
+            verify(state, etree.tostring(root))
+        details.add(refused.value.detail)
+    assert len(details) <= 2, details
+    assert not any("tag" in one or "line" in one for one in details)
+
+
+def test_an_encrypted_key_cannot_be_tried_for_ever(state: State) -> None:
+    captured = said(state, encrypt="assertion")
+    for _ in range(20):
+        assert verify(state, captured), "the honest answer may come again"
+    root = etree.fromstring(captured)
+    root.findall(".//{*}EncryptedData/{*}CipherData/{*}CipherValue")[-1].text = base64.b64encode(
+        bytes(160)
+    ).decode()
+    details = []
+    for _ in range(10):
+        with pytest.raises(SignatureInvalid) as refused:
+            verify(state, etree.tostring(root))
+        details.append(refused.value.detail)
+    assert "tried too often" not in details[0]
+    assert "tried too often" in details[-1]
+    assert verify(state, said(state, encrypt="assertion")), "another key is another matter"
+
+
+def test_a_decrypted_name_id_cannot_end_the_subject_it_stands_in(state: State) -> None:
+    """The provider may have passed on what somebody else encrypted for us."""
+    evil = (
+        f'<saml:NameID xmlns:saml="{SAML}">ada</saml:NameID></saml:Subject><saml:AttributeStatement/>'
+        f'<saml:Subject xmlns:saml="urn:x">'
+    )
+    data = saml_sign.encrypted(
+        evil.encode(), ours().certificate_pem, block_cipher="aes256-cbc", key_transport="rsa-oaep"
+    )
+
+    def put(tree: Any) -> None:
+        name_id = tree.find(".//{*}NameID")
+        hidden = etree.Element(f"{{{SAML}}}EncryptedID")
+        hidden.append(etree.fromstring(data))
+        name_id.getparent().replace(name_id, hidden)
+
+    with pytest.raises(SignatureInvalid, match="cannot be used"):
+        verify(state, said(state, mutate=put))
+
+
+def test_what_a_stranger_writes_is_cut_before_it_is_written_down(state: State) -> None:
+    for method in ("CanonicalizationMethod", "SignatureMethod", "DigestMethod"):
+        root = etree.fromstring(said(state))
+        root.find(f".//{{*}}{method}").set("Algorithm", "A" * 200_000)
+        with pytest.raises(SsoError) as refused:
+            verify(state, etree.tostring(root))
+        assert len(refused.value.detail) < 300
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000", "\u0085", " ", "\t"])
+def test_a_name_id_with_blanks_is_nobody_elses(state: State, blank: str) -> None:
+    """Some strip more blanks than XML knows, and make two people one."""
+    for name_id in (f"{blank}ada", f"ada{blank}"):
+        with pytest.raises(ClaimMissing, match="blanks"):
+            verify(state, said(state, name_id=name_id))
+
+
+@pytest.mark.parametrize("group", ["airflow-admins\u00a0", " airflow-admins", '["airflow-admins"]', "[]"])
+def test_a_group_is_what_it_is_called(state: State, group: str) -> None:
+    """Whoever may make groups must not be able to make one that is read as another."""
+    settings = GenericSaml(
+        name="lab", vendor="generic", protocol="saml", metadata_url="https://idp.example.com"
+    )
+    found = verify(state, said(state, attributes=(Attribute(name="groups", values=(group,)),)))
+    assert to_identity(found, settings).groups == {group}
+
+
+def test_the_last_second_of_the_calendar_may_end_an_assertion(state: State) -> None:
+    """Some providers write .NET's greatest moment."""
+
+    def last(tree: Any) -> None:
+        tree.find(".//{*}Conditions").set("NotOnOrAfter", "9999-12-31T23:59:59.9999999Z")
+
+    assert verify(state, said(state, mutate=last)).valid_until.year == 9999
 
 
 # --- reading ------------------------------------------------------------------------------------------

@@ -327,7 +327,7 @@ def test_what_is_encrypted_for_another_key_is_refused(
     bare = "".join(certificate("another").pem.splitlines()[1:-1])
     others = [{**key, "X509Certificate": bare} if key["encryption"] else key for key in read]
     with federation.treated("any", **ENCRYPTS, keys=others):
-        assert_refused(federation, "any", "SSO-201", "cannot be decrypted with our key")
+        assert_refused(federation, "any", "SSO-201", "what was encrypted cannot be used")
 
 
 # --- requests and sessions --------------------------------------------------------------------------

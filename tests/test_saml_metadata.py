@@ -143,7 +143,7 @@ def test_metadata_that_is_oddly_wrong_is_a_refusal_too(idp: Handle, changes: dic
         root.attrib.pop(name, None)
         if value is not None:
             root.set(name, value)
-    with pytest.raises(ValueError, match=r"entityID|time"):
+    with pytest.raises(ValueError, match=r"entityID|time|duration"):
         idp_metadata.read(etree.tostring(root), settings(idp))
 
 

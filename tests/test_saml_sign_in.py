@@ -397,6 +397,9 @@ def test_a_spoofed_host_changes_no_address(talk: Talk, airflow_saml: Stack) -> N
     answer = visitor.at("/auth/login/lab-saml?moved=1", allow_redirects=False)
     assert "evil" not in str(authn_request(answer.headers["Location"]).attrib)
     assert "evil" not in visitor.at("/auth/saml/metadata/lab-saml").text
+    moved = visitor.at("/auth/login/lab-saml?again=1", allow_redirects=False).headers["Location"]
+    assert moved.startswith(f"{airflow_saml.url}/auth/login/lab-saml?")
+    assert moved.endswith("&moved=1&again=1"), "the loop guard goes along"
 
 
 def test_each_protocol_has_its_own_addresses(airflow_saml: Stack) -> None:

@@ -21,8 +21,8 @@ from onelogin.saml2.xml_utils import OneLogin_Saml2_XML
 from airflow_sso.errors import ClaimMissing, NotOurAttempt, SignatureInvalid, WrongIssuer, WrongTime
 from airflow_sso.login import saml_time
 from airflow_sso.login.saml_response import UnverifiedResponse
-from airflow_sso.login.saml_xml import Element, find, tag, text_of
-from airflow_sso.login.xml_encryption import decrypted
+from airflow_sso.login.saml_xml import Element, find, name_in, tag, text_of
+from airflow_sso.login.xml_encryption import decrypted, forgive
 from airflow_sso.login.xml_signature import (
     NoKeyFits,
     require_signatures_only_on,
@@ -106,7 +106,7 @@ class VerifiedAssertion(Mapping[str, Any]):
         self.name_id = NameId(
             text_of(name_id) or "",
             name_id.get("Format"),
-            name_id.get("NameQualifier") in (None, text_of(issuer)),
+            name_id.get("NameQualifier") in (None, name_in(issuer)),
         )
         self.valid_until = until
         self.session_ref: str | None = statement.get("SessionIndex")
@@ -164,19 +164,30 @@ def verify(
         received = _signed_parts(response.root, expected, newer)
     for check in CHECKS:
         check(received, expected)
-    ends = [received.confirmation, *find(received.assertion, "saml:Conditions")]
-    until = max(saml_time.moment(element.get("NotOnOrAfter")) for element in ends) + expected.clock_skew
+    until = _end_of(received, expected)
     return VerifiedAssertion(received.assertion, _attributes_of(received.assertion), until, made_by=_VERIFIED)
+
+
+def _end_of(received: _Received, expected: Expected) -> datetime:
+    """When it has expired for good; some providers write the last second of the calendar."""
+    ends = [received.confirmation, *find(received.assertion, "saml:Conditions")]
+    last = max(saml_time.moment(element.get("NotOnOrAfter")) for element in ends).replace(microsecond=0)
+    try:
+        return last + expected.clock_skew
+    except OverflowError:
+        return last
 
 
 def _signed_parts(root: Element, expected: Expected, certificates: Sequence[x509.Certificate]) -> _Received:
     """What the signatures cover; all that is read later is in it."""
-    clear = decrypted(root, "saml:EncryptedAssertion", expected.private_key)
+    response_signed = signature_of(root) is not None
+    # Before anything is decrypted: then only what the provider encrypted is.
+    response = verified(root, certificates) if response_signed else root
+    clear = _decrypted_assertion(root, expected)
     assertion = _only_assertion(clear)
     require_signatures_only_on(clear, [clear, assertion])
     if isinstance(OneLogin_Saml2_XML.validate_xml(clear, "saml-schema-protocol-2.0.xsd"), str):
         raise ClaimMissing("the response is not valid against the SAML 2.0 schema")
-    response_signed = signature_of(root) is not None
     assertion_signed = signature_of(assertion) is not None
     wanted = expected.want_signed
     if not (response_signed or assertion_signed):
@@ -185,12 +196,18 @@ def _signed_parts(root: Element, expected: Expected, certificates: Sequence[x509
         wanted in ("assertion", "both") and not assertion_signed
     ):
         raise SignatureInvalid(f"not everything is signed that must be (want_signed: {wanted})")
-    response = verified(root, certificates) if response_signed else root
     if assertion_signed:
         read = verified(assertion, certificates)
     else:
-        read = _only_assertion(decrypted(response, "saml:EncryptedAssertion", expected.private_key))
-    return _Received(response, decrypted(read, "saml:Subject/saml:EncryptedID", expected.private_key))
+        read = _only_assertion(_decrypted_assertion(response, expected))
+    read = decrypted(read, "saml:Subject/saml:EncryptedID", "saml:NameID", expected.private_key)
+    for element in (root, clear):
+        forgive(element)
+    return _Received(response, read)
+
+
+def _decrypted_assertion(root: Element, expected: Expected) -> Element:
+    return decrypted(root, "saml:EncryptedAssertion", "saml:Assertion", expected.private_key)
 
 
 def _only_assertion(root: Element) -> Element:
@@ -223,7 +240,7 @@ def _issuers(received: _Received, expected: Expected) -> None:
         issuers = find(element, "saml:Issuer")
         if len(issuers) != 1 or issuers[0].get("Format", _ENTITY) != _ENTITY:
             raise ClaimMissing("response or assertion has not one Issuer")
-        if text_of(issuers[0]) != expected.issuer:
+        if name_in(issuers[0]) != expected.issuer:
             raise WrongIssuer(f"the issuer is not {expected.issuer!r}")
 
 
@@ -239,8 +256,9 @@ def _subject(received: _Received, expected: Expected) -> None:
     names = find(received.assertion, "saml:Subject/saml:NameID")
     if len(subjects) != 1 or len(names) != 1 or not text_of(names[0]):
         raise ClaimMissing("the assertion has not one Subject with a NameID")
-    if len(text_of(names[0]) or "") > _LONGEST_NAME_ID:
-        raise ClaimMissing("the NameID is longer than any provider's")
+    value = text_of(names[0]) or ""
+    if len(value) > _LONGEST_NAME_ID or value != value.strip():
+        raise ClaimMissing("the NameID is longer than any provider's, or has blanks around it")
     if names[0].get("SPNameQualifier") not in (None, expected.audience):
         raise WrongIssuer("the NameID is qualified for another service provider")
 
@@ -287,7 +305,7 @@ def _audience(received: _Received, expected: Expected) -> None:
     restrictions = find(received.assertion, "saml:Conditions/saml:AudienceRestriction")
     if len(restrictions) != 1:
         raise WrongIssuer("the assertion is not restricted to one set of audiences")
-    audiences = [text_of(one) for one in find(restrictions[0], "saml:Audience")]
+    audiences = [name_in(one) for one in find(restrictions[0], "saml:Audience")]
     if audiences.count(expected.audience) != 1:
         raise WrongIssuer("the assertion is for another audience")
 

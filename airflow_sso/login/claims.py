@@ -90,6 +90,8 @@ def _subject(claims: Verified, settings: Provider) -> str:
             raise ClaimMissing(f"the subject claim {path} is not a usable string")
         if any(unicodedata.category(char) == "Cc" for char in value):
             raise ClaimMissing(f"the subject claim {path} has control characters")
+        if value != value.strip():
+            raise ClaimMissing(f"the subject claim {path} has blanks around it")
         return value.lower() if vendor_of(settings).case_insensitive_subject else value
     raise ClaimMissing("no subject claim is there: " + ", ".join(claim_paths(settings, "subject")))
 
@@ -124,8 +126,8 @@ def _values(claims: Verified, settings: Provider, field: str) -> frozenset[str] 
     unreadable = False
     for path in claim_paths(settings, field):
         value = _at(claims, path)
-        if isinstance(value, str) and value.startswith("["):
-            value = _array_in_a_string(value)
+        if isinstance(value, str) and value.startswith("[") and settings.protocol == "oidc":
+            value = _array_in_a_string(value)  # SAML has attributes of several values
         if isinstance(value, str):
             value = [value]
         if isinstance(value, list):
@@ -166,7 +168,7 @@ def _common_name(value: str) -> str | None:
         written = escape.group(1)
         return bytes.fromhex(written.decode()) if len(written) == 2 else written
 
-    raw = re.sub(rb"\\([0-9a-fA-F]{2}|.)", unescaped, match.group(1).strip().encode())
+    raw = re.sub(rb"\\([0-9a-fA-F]{2}|.)", unescaped, match.group(1).strip(" ").encode())
     try:
         return raw.decode() or None
     except UnicodeDecodeError:

@@ -179,6 +179,8 @@ def _address(role: Element, service: str, attribute: str, settings: SamlProvider
     for element in find(role, f"md:{service}"):
         if element.get("Binding") == REDIRECT:
             url = str(element.get(attribute) or element.get("Location")).strip()
+            if "#" in url:
+                raise ValueError(f"the address of its {service} has a fragment")
             check_url(url.partition("?")[0], what=service, insecure_http=settings.insecure_http)
             return url
     return None
@@ -207,7 +209,7 @@ def _certificate(element: Element) -> x509.Certificate:
         return x509.load_der_x509_certificate(
             base64.b64decode(re.sub(r"\s", "", text_of(element) or ""), validate=True)
         )
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, x509.InvalidVersion):
         raise ValueError("one of its X509Certificates cannot be read") from None
 
 

@@ -36,11 +36,11 @@ def duration(written: str | None) -> timedelta | None:
         return None
     try:
         read = isodate.parse_duration(written.strip(), as_timedelta_if_possible=True)
-    except isodate.ISO8601Error:
+        # Months and years differ in length: count from now.
+        is_plain = isinstance(read, timedelta)
+        length: timedelta = read if is_plain else read.totimedelta(start=datetime.now(timezone.utc))
+    except (isodate.ISO8601Error, OverflowError, ValueError):
         raise ValueError(f"{written[:40]!r} is not a duration") from None
-    # Months and years differ in length: count from now.
-    is_plain = isinstance(read, timedelta)
-    length: timedelta = read if is_plain else read.totimedelta(start=datetime.now(timezone.utc))
     if not timedelta() <= length <= _LONGEST:
         raise ValueError(f"{written[:40]!r} is not a duration that can be used")
     return length

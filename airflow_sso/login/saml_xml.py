@@ -21,6 +21,11 @@ NAMESPACES = {"saml": SAML, "samlp": SAMLP, "md": MD, "ds": DS, "xenc": XENC}
 
 _DEEPEST = 64
 _MOST_ELEMENTS = 20_000
+#: Canonicalization writes a namespace anew where it is used and sorts attributes one by one: without
+#: these limits a few hundred kilobytes cost gigabytes and minutes.
+_MOST_ATTRIBUTES = 100  # of one element
+_MOST_NAMESPACES = 64  # declared on one element
+_LONGEST_NAMESPACE = 256  # characters
 #: Anything that is neither an element, a comment nor character data; the XML declaration is apart.
 _FORBIDDEN = re.compile(r"<\?|<!(?!--|\[CDATA\[)")
 _DECLARATION = re.compile(
@@ -77,13 +82,20 @@ class _Measure:
     """Counts elements and depth while the parser runs, and builds nothing."""
 
     def __init__(self) -> None:
-        self._depth = self._elements = 0
+        self._depth = self._elements = self._namespaces = 0
 
-    def start(self, _tag: str, _attributes: Any) -> None:
+    def start_ns(self, _prefix: str, uri: str) -> None:
+        """Called for each declaration, before the element that it stands on."""
+        self._namespaces += 1
+        if len(uri or "") > _LONGEST_NAMESPACE or self._namespaces > _MOST_NAMESPACES:
+            raise UnreadableXml("it declares too many namespaces, or too long ones")
+
+    def start(self, _tag: str, attributes: Any) -> None:
+        self._namespaces = 0
         self._depth += 1
         self._elements += 1
-        if self._depth > _DEEPEST or self._elements > _MOST_ELEMENTS:
-            raise UnreadableXml("it has too many elements, or too deep ones")
+        if self._depth > _DEEPEST or self._elements > _MOST_ELEMENTS or len(attributes) > _MOST_ATTRIBUTES:
+            raise UnreadableXml("it has too many elements, too deep ones, or too many attributes")
 
     def end(self, _tag: str) -> None:
         self._depth -= 1
@@ -111,14 +123,24 @@ def tag(prefix: str, name: str) -> str:
 
 
 def text_of(element: Element) -> str | None:
-    """The text of an element that holds nothing but text, without the space around it (fact C2).
+    """The text of an element that holds nothing but text, exactly as it stands.
 
     ``None`` when there is none, or an element among it: half a value is no value.
     """
-    if len(element):
-        return None
-    text = (element.text or "").strip()
-    return text or None
+    return None if len(element) else element.text or None
+
+
+def name_in(element: Element) -> str | None:
+    """The same of an element that names a party, without XML's white space around it (fact C2).
+
+    Names alone are trimmed: of what a person may choose, ``ada`` and ``ada`` with a blank are two.
+    """
+    return (text_of(element) or "").strip(" \t\r\n") or None
+
+
+def shown(value: object) -> str:
+    """Something that a document says, short enough to be written down."""
+    return repr(str(value)[:80])
 
 
 def canonical(element: Element, inclusive_prefixes: list[str] | None = None) -> bytes:

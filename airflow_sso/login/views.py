@@ -57,7 +57,9 @@ class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
         if not doors.urls.is_here(flask.request.host) and "moved" not in asked:
             # The provider sends the browser back to external_url, and cookies set here stay here. Once
             # only: behind a proxy that rewrites Host, every request seems to be elsewhere.
-            return flask.redirect(doors.urls.start(provider, next_url, switch=switch, moved=True))
+            return flask.redirect(
+                doors.urls.start(provider, next_url, switch=switch, moved=True, again="again" in asked)
+            )
         if "again" in asked:
             browser.require_first_restart(flask.request)
         browser_id = browser.browser_id(flask.request, doors.urls)

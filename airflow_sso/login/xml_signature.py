@@ -19,7 +19,7 @@ from onelogin.saml2.utils import OneLogin_Saml2_Utils
 
 from airflow_sso.errors import SignatureInvalid
 from airflow_sso.login import saml_xml
-from airflow_sso.login.saml_xml import DS, Element, find, tag
+from airflow_sso.login.saml_xml import DS, Element, find, shown, tag
 
 _MORE = "http://www.w3.org/2001/04/xmldsig-more#"
 _SIGNATURES = frozenset(
@@ -97,9 +97,11 @@ def _require_form(signature: Element, element: Element) -> list[str] | None:
         raise SignatureInvalid("SignedInfo is not one method of each kind and one reference")
     canonicalization, method, reference = signature[0]
     if canonicalization.get("Algorithm") not in _CANONICALIZATIONS or len(canonicalization):
-        raise SignatureInvalid(f"the canonicalization {canonicalization.get('Algorithm')!r} is not accepted")
+        raise SignatureInvalid(
+            f"the canonicalization {shown(canonicalization.get('Algorithm'))} is not accepted"
+        )
     if method.get("Algorithm") not in _SIGNATURES or len(method):
-        raise SignatureInvalid(f"the signature algorithm {method.get('Algorithm')!r} is not accepted")
+        raise SignatureInvalid(f"the signature algorithm {shown(method.get('Algorithm'))} is not accepted")
     if reference.get("URI") != f"#{element.get('ID')}":
         raise SignatureInvalid("the signature is not over the element that carries it")
     if [child.tag for child in reference] != [
@@ -108,7 +110,7 @@ def _require_form(signature: Element, element: Element) -> list[str] | None:
         raise SignatureInvalid("the reference holds what no SAML signature's does")
     transforms, digest, _value = reference
     if digest.get("Algorithm") not in _DIGESTS or len(digest):
-        raise SignatureInvalid(f"the digest algorithm {digest.get('Algorithm')!r} is not accepted")
+        raise SignatureInvalid(f"the digest algorithm {shown(digest.get('Algorithm'))} is not accepted")
     return _require_transforms(transforms)
 
 
