@@ -89,6 +89,21 @@ _SAML = (
         _ENCRYPTION,
         "        if len(transport) != 1 or transport[0] not in _TRANSPORT:",
     ),
+    _off("encryption: tries", _ENCRYPTION, "            if self._used[name] > _MOST_TRIES:"),
+    Mutation(
+        "encryption: just the element",
+        _ENCRYPTION,
+        "    _require_just(name, clear, namespaces)\n",
+        "",
+        ASSERTION,
+    ),
+    Mutation(
+        "xml: cost",
+        "login/saml_xml.py",
+        "    _measure(encoded)\n",
+        "",
+        ASSERTION,
+    ),
     _off("xml: no DTD", "login/saml_xml.py", "    if found:"),
     _off("metadata: pin", "login/idp_metadata.py", "    if not kept:", SAML_METADATA),
     _off(

@@ -117,8 +117,6 @@ def pending(provider: str, state: str) -> Attempt:
         row = _find(connection, login_attempts.c.state_hash, state, provider)
     if row.handle_hash is not None:
         raise NotOurAttempt("the request of this attempt was answered before")
-    if row.expires_at < models.now():
-        raise AttemptLost("the attempt is too old", next_url=row.next_url)
     return _attempt(row)
 
 
@@ -159,8 +157,6 @@ def _take(column: Column[str], provider: str, value: str | None, browser_id: str
         # Two callbacks may read the row; only one of them deletes it.
         if connection.execute(delete(login_attempts).where(login_attempts.c.id == row.id)).rowcount != 1:
             raise AttemptLost("the attempt has just been used")
-    if row.expires_at < models.now():
-        raise AttemptLost("the attempt is too old", next_url=row.next_url)
     return _attempt(row)
 
 
@@ -174,6 +170,8 @@ def _find(connection: Connection, column: Column[str], value: str, provider: str
 
 
 def _attempt(row: Any) -> Attempt:
+    if row.expires_at < models.now():
+        raise AttemptLost("the attempt is too old", next_url=row.next_url)
     return Attempt(
         provider=row.provider,
         nonce=row.nonce,
