@@ -419,6 +419,8 @@ def test_an_encrypted_key_cannot_be_tried_for_ever(state: State) -> None:
         with pytest.raises(SignatureInvalid) as refused:
             verify(state, etree.tostring(root))
         details.append(refused.value.detail)
+        with pytest.raises(SsoError):  # as captured, and true, but no answer to a request that is pending
+            verify(state, captured, answers=lambda _named: False)
     assert "tried too often" not in details[0]
     assert "tried too often" in details[-1]
     assert verify(state, said(state, encrypt="assertion")), "another key is another matter"

@@ -135,6 +135,8 @@ class _Received:
 
     response: Element
     assertion: Element
+    decrypted_from: tuple[Element, ...]
+    """The documents that hold the encrypted keys that were used, if any."""
 
     @property
     def confirmation(self) -> Element:
@@ -164,6 +166,8 @@ def verify(
         received = _signed_parts(response.root, expected, newer)
     for check in CHECKS:
         check(received, expected)
+    for document in received.decrypted_from:
+        forgive(document)
     until = _end_of(received, expected)
     return VerifiedAssertion(received.assertion, _attributes_of(received.assertion), until, made_by=_VERIFIED)
 
@@ -201,9 +205,7 @@ def _signed_parts(root: Element, expected: Expected, certificates: Sequence[x509
     else:
         read = _only_assertion(_decrypted_assertion(response, expected))
     read = decrypted(read, "saml:Subject/saml:EncryptedID", "saml:NameID", expected.private_key)
-    for element in (root, clear):
-        forgive(element)
-    return _Received(response, read)
+    return _Received(response, read, decrypted_from=(root, clear))
 
 
 def _decrypted_assertion(root: Element, expected: Expected) -> Element:

@@ -29,8 +29,6 @@ _BLOCK = frozenset(
 )
 #: Key transport; RSA PKCS #1 v1.5 is not among them (Bleichenbacher's attack).
 _TRANSPORT = frozenset([f"{saml_xml.XENC}rsa-oaep-mgf1p", f"{_XENC11}rsa-oaep"])
-
-
 _MOST_KEYS = 10
 _MOST_TRIES = 8  # of one encrypted key; an honest sign-in takes six at most
 _MOST_REMEMBERED = 10_000
@@ -68,7 +66,10 @@ def decrypted(root: Element, place: str, name: str, private_key: str | None) -> 
 
 
 def forgive(root: Element) -> None:
-    """The document is what it should be: its keys may be used again, as the browser fetches it."""
+    """Its response passed every check: the keys in it may be used again, as the browser fetches it.
+
+    A true signature is not enough: whoever captured a whole response could go on for ever with it.
+    """
     for key in root.iter(tag("xenc", "EncryptedKey")):
         _tries.forget(key)
 
