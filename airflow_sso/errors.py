@@ -300,6 +300,12 @@ class LocalDoorShut(SsoError):
     remedy = "Sign in through your identity provider."
 
 
+def first_line(text: object, *, most: int) -> str:
+    """The first line of a provider's words, short: enough for support, too little to carry data along."""
+    lines = str(text or "").splitlines() or [""]
+    return "".join(char for char in lines[0] if char.isprintable())[:most]
+
+
 def _leaves(cls: type[SsoError]) -> Iterator[type[SsoError]]:
     for sub in cls.__subclasses__():
         yield sub

@@ -14,6 +14,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from airflow_sso.certificates import as_fingerprint
 from airflow_sso.provider_settings import Guid, KeyPair, Provider, Words, check_url, safe_url
 
+#: The name under which a NameID stands among the attributes.
+NAME_ID = "NameID"
+
 
 class SamlProvider(Provider):
     """What every SAML identity provider has, whoever made it."""
@@ -65,7 +68,7 @@ class SamlProvider(Provider):
     def _parts_fit(self) -> SamlProvider:
         if (self.metadata_url is None) == (self.metadata_file is None):
             raise ValueError("must have exactly one of metadata_url, metadata_file")
-        if "NameID" in (self.claims.subject or ()) and self.claims.subject != ("NameID",):
+        if NAME_ID in (self.claims.subject or ()) and self.claims.subject != (NAME_ID,):
             raise ValueError("claims.subject: NameID stands alone: one value could be of either kind")
         if self.sign_requests and self.keys is None:
             raise ValueError("sign_requests needs keys: {certificate: ..., private_key: ...}")

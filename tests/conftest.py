@@ -146,6 +146,7 @@ SAML_PROVIDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "lab-rollover": ("generic", {}),
     "lab-late": ("generic", {}),
     "lab-expired": ("generic", {}),
+    "lab-renewed": ("generic", {}),
     "lab-weak": ("generic", {}),
     "lab-forced": ("generic", {"force_authn": True}),
     "lab-keyless": ("generic", {"keys": None}),

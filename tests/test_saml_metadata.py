@@ -326,6 +326,16 @@ def test_a_listed_certificate_that_must_not_count_does_not(
     assert said in conversation.why(page)
 
 
+def test_a_certificate_that_was_let_expire_is_replaced_without_waiting(talk: Talk, idp: Handle) -> None:
+    """Fact C9: the provider goes over to the next one by itself, and our copy knows only the expired one."""
+    good = ring(idp).signing
+    ring(idp).rotate(publish="new", sign_with="new", kind="expired")
+    conversation = talk("lab-renewed").ask()
+    assert facts(conversation.post(conversation.answer()))[0] == "SSO-201"
+    ring(idp).rotate(publish="old", sign_with="old")
+    assert conversation.post(conversation.answer(key=good)).status_code == 303
+
+
 def test_errors_of_a_provider_name_no_secret(idp: Handle) -> None:
     with pytest.raises(SsoError) as refused:
         document(idp, metadata_url=f"{idp.url}/nowhere").current()

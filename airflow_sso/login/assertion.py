@@ -29,9 +29,8 @@ from airflow_sso.login.xml_signature import (
     signature_of,
     verified,
 )
+from airflow_sso.saml_settings import NAME_ID
 
-#: The name under which a NameID stands among the attributes.
-NAME_ID = "NameID"
 _NAME_ID_FORMAT = "urn:oasis:names:tc:SAML:2.0:nameid-format:"
 PERSISTENT = f"{_NAME_ID_FORMAT}persistent"
 TRANSIENT = f"{_NAME_ID_FORMAT}transient"

@@ -19,7 +19,7 @@ from airflow_sso.login.id_token import VerifiedClaims
 from airflow_sso.login.vendors import claim_paths, vendor_of
 from airflow_sso.oidc_settings import OidcProvider
 from airflow_sso.provider_settings import Provider
-from airflow_sso.saml_settings import SamlProvider
+from airflow_sso.saml_settings import NAME_ID, SamlProvider
 
 if TYPE_CHECKING:
     from airflow_sso.login.assertion import VerifiedAssertion
@@ -84,7 +84,7 @@ def _subject(claims: Verified, settings: Provider) -> str:
         value = _at(claims, path)
         if value is None:
             continue
-        if path == "NameID" and isinstance(settings, SamlProvider):
+        if path == NAME_ID and isinstance(settings, SamlProvider):
             _require_lasting_name_id(claims, settings)
         if not isinstance(value, str) or not value.strip() or len(value) > _MAX_SUBJECT:
             raise ClaimMissing(f"the subject claim {path} is not a usable string")

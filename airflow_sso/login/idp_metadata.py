@@ -70,15 +70,10 @@ class IdpDocument:
         newer = self._cached.fetched_again(seen)
         return self._valid(newer) if newer else None
 
-    def usable_certificates(self, metadata: IdpMetadata) -> list[x509.Certificate]:
-        """The certificates that signatures may be verified with at this moment."""
-        now = datetime.now(timezone.utc)
-        skew = self._settings.clock_skew
-        return [
-            one
-            for one in metadata.signing_certificates
-            if certificates.why_not_usable(one, now, skew) is None
-        ]
+    def judged_certificates(self, metadata: IdpMetadata) -> list[tuple[x509.Certificate, str | None]]:
+        """Each signing certificate, and why no signature may be verified with it at this moment, if so."""
+        now, skew = datetime.now(timezone.utc), self._settings.clock_skew
+        return [(one, certificates.why_not_usable(one, now, skew)) for one in metadata.signing_certificates]
 
     def _valid(self, metadata: IdpMetadata) -> IdpMetadata:
         if metadata.valid_until and metadata.valid_until <= datetime.now(timezone.utc):

@@ -21,6 +21,7 @@ from airflow_sso.errors import (
     ProviderUnreachable,
     SsoError,
     WrongIssuer,
+    first_line,
 )
 from airflow_sso.identity import Identity
 from airflow_sso.login import client_auth, id_token
@@ -181,6 +182,4 @@ def _only_usable_answers(answer: requests.Response) -> requests.Response:
 
 
 def _clip(text: object) -> str:
-    """The first line of a provider's text, short: enough for support, too little to carry data along."""
-    lines = str(text or "").splitlines() or [""]
-    return "".join(char for char in lines[0] if char.isprintable())[:_MAX_ERROR]
+    return first_line(text, most=_MAX_ERROR)

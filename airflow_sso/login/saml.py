@@ -25,7 +25,7 @@ from airflow_sso.login.idp_metadata import IdpDocument, IdpMetadata
 from airflow_sso.login.saml_messages import ServiceProvider
 from airflow_sso.login.saml_response import UnverifiedResponse
 from airflow_sso.login.vendors import claim_paths, vendor_of
-from airflow_sso.saml_settings import SamlProvider
+from airflow_sso.saml_settings import NAME_ID, SamlProvider
 from airflow_sso.secret import SecretUnavailable
 from airflow_sso.urls import Urls
 
@@ -131,19 +131,16 @@ class SamlDoor:
         )
 
     def _certificates(self, provider: IdpMetadata) -> Sequence[x509.Certificate]:
-        usable = self._document.usable_certificates(provider)
-        if not usable:
-            now = datetime.now(timezone.utc)
-            reasons = (
-                certificates.why_not_usable(one, now, self.settings.clock_skew)
-                for one in provider.signing_certificates
-            )
-            raise SignatureInvalid(f"no signing certificate of the metadata can be used: it {next(reasons)}")
-        return usable
+        return [one for one, why_not in self._document.judged_certificates(provider) if why_not is None]
 
     def _certificates_fetched_again(self, seen: IdpMetadata) -> Sequence[x509.Certificate] | None:
+        """Also where none may be used: an expired one may have been replaced since (fact C9)."""
         newer = self._document.fetched_again(seen)
-        return self._certificates(newer) if newer else None
+        usable = self._certificates(newer or seen)
+        if not usable:
+            ((_, why_not), *_others) = self._document.judged_certificates(newer or seen)
+            raise SignatureInvalid(f"no signing certificate of the metadata can be used: it {why_not}")
+        return usable if newer else None
 
     def _ours(self) -> ServiceProvider:
         return ServiceProvider(
@@ -153,7 +150,7 @@ class SamlDoor:
             keys=self._keys(),
             signs_requests=self.settings.signs_requests,
             wants_assertions_signed=self.settings.want_signed in ("assertion", "both"),
-            names_by_name_id=claim_paths(self.settings, "subject") == (assertion.NAME_ID,),
+            names_by_name_id=claim_paths(self.settings, "subject") == (NAME_ID,),
         )
 
     def _keys(self) -> OurKeys | None:

@@ -20,6 +20,7 @@ from airflow_sso.errors import (
     ProviderUnreachable,
     SignatureInvalid,
     SsoError,
+    first_line,
 )
 from airflow_sso.login import saml_xml
 from airflow_sso.login.saml_xml import Element, UnreadableXml, find, tag, text_of
@@ -62,8 +63,7 @@ class UnverifiedResponse:
 
     def _status_message(self) -> str:
         messages = find(self.root, "samlp:Status/samlp:StatusMessage")
-        lines = ((text_of(messages[0]) if messages else None) or "").splitlines() or [""]
-        return "".join(char for char in lines[0] if char.isprintable())[:_MAX_MESSAGE]
+        return first_line(text_of(messages[0]) if messages else "", most=_MAX_MESSAGE)
 
 
 def read(posted: str | None) -> UnverifiedResponse:

@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 
 from airflow_sso.oidc_settings import ALGORITHMS, EntraOidc, OidcProvider
 from airflow_sso.provider_settings import ClaimPaths, Provider
-from airflow_sso.saml_settings import EntraSaml, SamlProvider
+from airflow_sso.saml_settings import NAME_ID, EntraSaml, SamlProvider
 
 #: Sign-in hosts of Microsoft's clouds (fact A9).
 _ENTRA_HOSTS = {
@@ -140,8 +140,8 @@ _ENTRA_OBJECT = f"{_MICROSOFT}/identity/claims/objectidentifier"
 
 #: Attribute names in use: plain ones, LDAP's (``urn:oid:``), Entra's.
 _ATTRIBUTES = ClaimPaths(
-    subject=("NameID",),
-    username=("uid", "username", "urn:oid:0.9.2342.19200300.100.1.1", f"{_XMLSOAP}/name", "email", "NameID"),
+    subject=(NAME_ID,),
+    username=("uid", "username", "urn:oid:0.9.2342.19200300.100.1.1", f"{_XMLSOAP}/name", "email", NAME_ID),
     email=("mail", "email", "urn:oid:0.9.2342.19200300.100.1.3", f"{_XMLSOAP}/emailaddress"),
     first_name=("givenName", "given_name", "urn:oid:2.5.4.42", f"{_XMLSOAP}/givenname"),
     last_name=("sn", "surname", "family_name", "urn:oid:2.5.4.4", f"{_XMLSOAP}/surname"),
@@ -209,7 +209,7 @@ SAML_VENDORS: dict[str, SamlVendor] = {
         authority=OIDC_VENDORS["entra"].authority,
         claims=ClaimPaths(
             subject=(_ENTRA_OBJECT,),  # fact C6: the NameID is whatever the application's owner chose
-            username=(f"{_XMLSOAP}/name", "NameID"),
+            username=(f"{_XMLSOAP}/name", NAME_ID),
             email=(f"{_XMLSOAP}/emailaddress",),
             first_name=(f"{_XMLSOAP}/givenname",),
             last_name=(f"{_XMLSOAP}/surname",),
