@@ -6,7 +6,8 @@ functions, because this module is also loaded by commands that need no Airflow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +66,93 @@ def engine() -> Any:
     return settings.engine
 
 
-def redirect_with_token() -> Callable[..., Any]:
-    """Airflow's ``redirect``: beside redirecting it mints the ``_token`` cookie of the signed-in user."""
-    from airflow.providers.fab.www.views import redirect
+def token_lifetime() -> int:
+    """How many seconds Airflow wants a browser's token to live."""
+    from airflow.providers.fab.www.views import get_token_expiration_seconds
 
-    return redirect  # type: ignore[no-any-return]
+    return int(get_token_expiration_seconds())
 
 
-def revoke_token(token: str) -> None:
-    """Put one of Airflow's own tokens on its list of those that no replica takes any more."""
+def sign_token(user: Any, seconds: int) -> str:
+    """A token of the auth manager's for this user."""
     from airflow.api_fastapi.app import get_auth_manager
 
-    get_auth_manager().revoke_token(token)
+    return str(get_auth_manager().generate_jwt(user, expiration_time_in_seconds=seconds))
+
+
+def set_token_cookie(response: Any, token: str) -> None:
+    """Give the browser its token, in the cookie and with the flags that Airflow's own sign-in uses."""
+    import flask
+    from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
+    from airflow.configuration import conf
+
+    secure = flask.request.scheme == "https" or bool(conf.get("api", "ssl_cert", fallback=""))
+    response.set_cookie(
+        COOKIE_NAME_JWT_TOKEN, token, path=cookie_path(), secure=secure, httponly=True, samesite="Lax"
+    )
+
+
+def signed_claims(token: str) -> Mapping[str, Any]:
+    """The claims of a token that this Airflow signed, revoked or not; none where it did not, or long ago."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from jwt import InvalidTokenError
+
+    try:
+        claims: Mapping[str, Any] = get_auth_manager()._get_token_validator().validated_claims(token)
+    except InvalidTokenError:
+        return {}
+    return claims
+
+
+def token_id(token: str) -> tuple[str, datetime]:
+    """The ``jti`` of a token that Airflow has just made, and when it expires."""
+    import jwt
+
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return str(claims["jti"]), datetime.fromtimestamp(claims["exp"], timezone.utc)
+
+
+def revoke_tokens(connection: Any, minted: Sequence[tuple[str, datetime]]) -> None:
+    """Put tokens on Airflow's list by their ``jti`` and expiry, in the caller's transaction."""
+    from airflow.models.revoked_token import RevokedToken
+    from sqlalchemy import insert
+    from sqlalchemy.exc import IntegrityError
+
+    for jti, expires_at in minted:
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(RevokedToken.__table__).values(jti=jti, exp=expires_at))
+        except IntegrityError:  # it is on the list already
+            continue
+
+
+def delete_session_rows(connection: Any, session_ids: Sequence[str]) -> None:
+    """Delete rows of Airflow's own session table, where there is one, in the caller's transaction."""
+    from airflow.configuration import conf
+    from sqlalchemy import column, delete, table
+
+    if session_ids and conf.get("fab", "session_backend", fallback="database") == "database":
+        rows = table("session", column("session_id"))
+        connection.execute(delete(rows).where(rows.c.session_id.in_(session_ids)))
+
+
+def encrypt(value: str) -> str | None:
+    """``value`` under Airflow's Fernet key, or ``None`` where no key is configured."""
+    from airflow.models.crypto import get_fernet
+
+    fernet = get_fernet()
+    return fernet.encrypt(value.encode()).decode() if fernet.is_encrypted else None
+
+
+def decrypt(value: str) -> str | None:
+    """What :func:`encrypt` was given, or ``None`` when the key is another one now."""
+    from airflow.models.crypto import get_fernet
+    from cryptography.fernet import InvalidToken
+
+    try:
+        return str(get_fernet().decrypt(value.encode()).decode())
+    except InvalidToken:
+        return None
 
 
 def forget_cached_user(user_id: int) -> None:

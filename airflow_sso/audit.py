@@ -12,8 +12,9 @@ import logging
 import secrets
 import threading
 import time
+import unicodedata
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import insert
@@ -27,6 +28,10 @@ from airflow_sso.models import decisions, identity_key, now
 
 log = logging.getLogger(__name__)
 
+_MAX_NAME = 500
+_MAX_REASON = 4000
+#: Unicode's control, format (bidirectional overrides among them), surrogate and line-ending characters.
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # nothing that is misread over the telephone
 
 
@@ -65,6 +70,17 @@ class _Event:
     detail: Mapping[str, Any]
 
 
+def _plain(text: str | None, most: int) -> str | None:
+    """Text that cannot forge a line, turn one around or bury others under its length."""
+    if text is None:
+        return None
+    shown = "".join(
+        char if unicodedata.category(char) not in _HIDDEN else char.encode("unicode_escape").decode()
+        for char in text[: most + 1]
+    )
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
 class Journal:
     """The events of one transaction, under one reference: written with it, said once it holds.
 
@@ -75,17 +91,35 @@ class Journal:
         self._reference = reference
         self._events: list[_Event] = []
 
-    def signed_in(self, subject: Subject, *, rules: Collection[str], groups: int | None) -> None:
+    def signed_in(
+        self, subject: Subject, *, rules: Collection[str], groups: int | None, session: str
+    ) -> None:
         """A person got in. ``rules`` names the rules that gave roles; ``groups`` counts what was read."""
-        self._note("sign_in", subject, rules=list(rules), groups=groups)
+        self._note("sign_in", subject, rules=list(rules), groups=groups, session=session)
 
     def refused(self, error: SsoError, subject: Subject) -> None:
         """Somebody was not let in, with the code and the cause."""
         self._note("sign_in_refused", subject, code=error.code, reason=error.detail)
 
-    def signed_out(self, subject: Subject) -> None:
+    def signed_out(self, subject: Subject, *, sessions: Collection[str]) -> None:
         """A person signed out."""
-        self._note("sign_out", subject)
+        self._note("sign_out", subject, sessions=list(sessions))
+
+    def replaced(self, subject: Subject, *, sessions: Collection[str]) -> None:
+        """A browser that had a session signed in anew; the old one ended."""
+        self._note("session_replaced", subject, sessions=list(sessions))
+
+    def access_ended(self, subject: Subject, *, because: str, sessions: Collection[str]) -> None:
+        """Sessions were ended by somebody else than the person at the browser."""
+        self._note("access_ended", subject, reason=because, sessions=list(sessions))
+
+    def deactivated(self, subject: Subject, *, because: str) -> None:
+        """An account was shut."""
+        self._note("deactivated", subject, reason=because)
+
+    def reactivated(self, subject: Subject, *, because: str) -> None:
+        """An account was opened again; what it may do is what the mapping says at the next sign-in."""
+        self._note("reactivated", subject, reason=because)
 
     def account_created(self, subject: Subject, *, reason: str) -> None:
         """A sign-in made an Airflow account; ``reason`` says why none was there."""
@@ -114,7 +148,8 @@ class Journal:
         reason: str | None = None,
         **detail: Any,
     ) -> None:
-        self._events.append(_Event(name, subject, code, reason, detail))
+        whom = replace(subject, username=_plain(subject.username, _MAX_NAME))
+        self._events.append(_Event(name, whom, code, _plain(reason, _MAX_REASON), detail))
 
     def write(self, connection: Connection) -> None:
         """Add the rows, ours and those of Airflow's own event log, in the caller's transaction."""
@@ -182,13 +217,6 @@ class Journal:
         except SQLAlchemyError:
             log.exception("the decision %s could not be written to the database", self._reference)
         self.say()
-
-
-def signed_out(subject: Subject, reference: str) -> None:
-    """Record a sign-out."""
-    journal = Journal(reference)
-    journal.signed_out(subject)
-    journal.write_and_say()
 
 
 def refused(error: SsoError, reference: str, *, provider: str | None = None) -> None:

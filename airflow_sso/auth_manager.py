@@ -1,21 +1,103 @@
-"""Airflow's seam: the optional auth manager, for what a security manager alone cannot reach.
+"""Airflow's seam: the auth manager, for what a security manager alone cannot reach.
 
-Its import path must contain ``FabAuthManager``: Airflow looks for that word to decide whether to keep
-per-DAG permissions and to clean up sessions.
+Every request of the UI and the API passes :meth:`SsoFabAuthManager.deserialize_user`, every token is made
+by :meth:`SsoFabAuthManager.generate_jwt`. Its import path must contain ``FabAuthManager``: Airflow looks for
+that word to decide whether to keep per-DAG permissions and to clean up sessions.
 """
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+from typing import Any
 from urllib.parse import urljoin
 
+from airflow.configuration import conf
 from airflow.providers.fab.auth_manager.fab_auth_manager import FabAuthManager
+from fastapi import HTTPException, status
+from flask import has_request_context
 
+from airflow_sso.accounts import activity, minting, register, sessions
+from airflow_sso.accounts.register import Credential, CredentialRefused
 from airflow_sso.airflow_compat import AUTH_PREFIX
+
+#: What the token of the request carried that is being answered; Airflow asks for another one by the user
+#: alone, who may have several sessions.
+_presented: ContextVar[Credential | None] = ContextVar("airflow_sso_credential", default=None)
+#: What a token that is being made is to carry.
+_carries: ContextVar[Credential | None] = ContextVar("airflow_sso_minting", default=None)
 
 
 class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
-    """Airflow's FAB auth manager, signing out through us."""
+    """Airflow's FAB auth manager; access that is ended, given or taken counts at the next request."""
 
     def get_url_logout(self) -> str:
         """Our own sign-out (with the slash): Airflow's leaves the server-side session usable."""
         return urljoin(str(self.apiserver_endpoint), f"{AUTH_PREFIX}/logout/")
+
+    def get_fastapi_middlewares(self) -> list[tuple[Any, dict[str, Any]]]:
+        """Airflow's, inside one that sees each request before its token is checked."""
+        return [*super().get_fastapi_middlewares(), (activity.NotesRequest, {})]
+
+    def deserialize_user(self, token: dict[str, Any]) -> Any:
+        """The user of a token, if its session counts at this moment.
+
+        :raises ValueError: when it does not, which Airflow answers with 403.
+        """
+        _presented.set(None)
+        standing = register.check(Credential.carried_by(token, int(token["sub"])))
+        activity.note(standing, activity.current.get())
+        _presented.set(standing.credential)
+        user = super().deserialize_user(token)
+        if {role.id for role in user.roles} != standing.role_ids:
+            # The cached copy is of another time, and its permissions with it.
+            self.cache.pop(user.id, None)
+            user = super().deserialize_user(token)
+        return user
+
+    def serialize_user(self, user: Any) -> dict[str, Any]:
+        """What a token says: whose it is, and of which session.
+
+        :raises ValueError: outside :meth:`generate_jwt`: no token without a session.
+        """
+        credential = _carries.get()
+        if credential is None or credential.user_id != user.id:
+            raise CredentialRefused("a token belongs to a session")
+        return {**super().serialize_user(user), **credential.as_claims()}
+
+    def generate_jwt(
+        self,
+        user: Any,
+        *,
+        expiration_time_in_seconds: int = conf.getint("api_auth", "jwt_expiration_time"),
+    ) -> str:
+        """A token of the session that asks for it, which it never outlives.
+
+        :raises CredentialRefused: on a page, when that session has ended.
+        :raises HTTPException: the same on the API: 403.
+        """
+        in_browser = has_request_context()
+        try:
+            credential = sessions.presented_credential(user.id) if in_browser else self._presented_by(user)
+            return minting.mint(
+                credential,
+                expiration_time_in_seconds,
+                lambda seconds: self._signed(user, credential, seconds),
+                for_api=not in_browser,
+            )
+        except CredentialRefused as refusal:
+            if in_browser:
+                raise
+            raise HTTPException(status.HTTP_403_FORBIDDEN, str(refusal)) from None
+
+    def _presented_by(self, user: Any) -> Credential:
+        credential = _presented.get()
+        if credential is None or credential.user_id != user.id:
+            raise CredentialRefused("no session asks for this token")
+        return credential
+
+    def _signed(self, user: Any, credential: Credential, seconds: int) -> str:
+        before = _carries.set(credential)
+        try:
+            return str(super().generate_jwt(user, expiration_time_in_seconds=seconds))
+        finally:
+            _carries.reset(before)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from airflow_sso import certificates, yaml_document
 from airflow_sso.oidc_settings import ClientAuth, EntraOidc, GenericOidc, PingFederateOidc, PingOneOidc
-from airflow_sso.provider_settings import HttpSettings, KeyPair, Provider, Strict, check_url
+from airflow_sso.provider_settings import Duration, HttpSettings, KeyPair, Provider, Strict, check_url
 from airflow_sso.saml_settings import EntraSaml, GenericSaml, PingFederateSaml, PingOneSaml
 from airflow_sso.secret import Secret, SecretUnavailable
 from airflow_sso.yaml_document import Document, Fault, Place
@@ -36,11 +37,29 @@ PROVIDER_MODELS: dict[tuple[str, str], type[Provider]] = {
 }
 
 
+class SessionLimits(Strict):
+    """How long a session may last."""
+
+    absolute: Duration = timedelta(hours=12)
+    """After this long people sign in again, whatever they do."""
+    idle: Duration = timedelta(hours=1)
+    """After this long without activity they do, too; the UI's own polling is none."""
+
+    @model_validator(mode="after")
+    def _limits_make_sense(self) -> SessionLimits:
+        if not timedelta(minutes=5) <= self.absolute <= timedelta(days=30):
+            raise ValueError("absolute may be 5m to 30d")
+        if not timedelta(minutes=5) <= self.idle <= self.absolute:
+            raise ValueError("idle may be 5m up to absolute")
+        return self
+
+
 class _Rest(Strict):
     """Everything but the providers, which are validated one by one."""
 
     external_url: str | None = None
     role_mapping_file: Path
+    session: SessionLimits = SessionLimits()
     support_contact: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     insecure_http: bool = False
     """Allow an ``external_url`` of plain http for a host that is not this machine."""
@@ -53,6 +72,7 @@ class Settings:
     external_url: str
     providers: Mapping[str, Provider]
     role_mapping_file: Path
+    session: SessionLimits
     support_contact: str | None = None
 
 
@@ -96,6 +116,7 @@ def load(path: Path, *, default_external_url: str | None = None) -> LoadedConfig
             external_url=external_url,
             providers=providers,
             role_mapping_file=rest.role_mapping_file,
+            session=rest.session,
             support_contact=rest.support_contact,
         )
     warnings = tuple(_insecure_keys(data, ()))

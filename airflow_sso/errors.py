@@ -119,6 +119,14 @@ class AttemptLost(SignInFailed):
     remedy = "Start again from here. If it keeps happening, allow cookies for this site."
 
 
+class AccessEnded(AttemptLost):
+    """While this sign-in was under way, somebody ended the person's access: an operator, or the provider."""
+
+    headline = "Your sessions were ended meanwhile"
+    message = "While you were signing in, all your sessions of Airflow were ended."
+    remedy = "Start again from here. If it happens again, ask the people who run Airflow."
+
+
 class CodeExchangeRefused(SignInFailed):
     """The token endpoint refused our code or our credentials (RFC 6749, section 5.2)."""
 

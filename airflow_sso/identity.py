@@ -32,6 +32,12 @@ class Identity:
         the provider's session id (``sid``), where it sent one.
     ``authenticated_at``
         when the provider says that the person proved who they are; ``None`` when it does not say.
+    ``provider_subject``
+        how the provider's own notices name the person (``sub``, NameID), which need not be ``subject``.
+    ``session_ends_at``
+        until when the provider lets a session go on, at most (``SessionNotOnOrAfter``).
+    ``sign_out_hints``
+        what signing out at the provider asks for; empty unless ``provider_sign_out`` is on.
     """
 
     authority: str
@@ -50,6 +56,9 @@ class Identity:
     claims: Mapping[str, Any] = field(default_factory=dict)
     session_ref: str | None = None
     authenticated_at: datetime | None = None
+    provider_subject: str | None = None
+    session_ends_at: datetime | None = None
+    sign_out_hints: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.authority or not self.subject:

@@ -1,4 +1,4 @@
-"""The tables that are ours: who is linked to which Airflow account, pending attempts, decisions.
+"""The tables that are ours: accounts, sign-in attempts, sessions and what ended them, decisions.
 
 They live in Airflow's metadata database under a metadata of their own, so that neither Airflow's nor
 Flask-AppBuilder's migrations ever see them. What must stay true: :mod:`airflow_sso.migrations` makes
@@ -10,7 +10,18 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timezone
 
-from sqlalchemy import Column, DateTime, Index, Integer, MetaData, String, Table, Text, TypeDecorator
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.engine import Dialect
 
@@ -77,6 +88,8 @@ login_attempts = Table(
     Column("code_verifier", String(128), nullable=False),
     Column("next_url", Text, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
+    # A sign-in that began before its person's access was ended opens nothing.
+    Column("started_at", UtcDateTime, nullable=True),
     # A SAML response that came by a cross-site POST waits here for the browser's own cookie.
     Column("handle_hash", String(64), nullable=True),
     Column("answer", Text().with_variant(MEDIUMTEXT(), "mysql"), nullable=True),
@@ -92,6 +105,113 @@ seen_assertions = Table(
     # SHA-256 of the issuer and the assertion's ID.
     Column("assertion_key", String(64), nullable=False, unique=True),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
+#: How often an account's access was ended as a whole. Whoever signs somebody in, mints a token or ends
+#: access holds this row's lock, so that none of them overtakes another.
+epochs = Table(
+    "sso_epoch",
+    metadata,
+    Column("user_id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    Column("revoked_at", UtcDateTime, nullable=True),
+)
+
+#: The register of sessions, and the truth about them: a credential that names no row here, or one that
+#: has ended, opens nothing, whatever Airflow's own tables say.
+sessions = Table(
+    "sso_session",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # Random; what every credential of the session carries.
+    Column("session_id", String(32), nullable=False, unique=True),
+    Column("user_id", Integer, nullable=False, index=True),
+    # A deleted user's id may be given to somebody else, who must not find this session open.
+    Column("user_created_on", DateTime, nullable=True),
+    Column("epoch", Integer, nullable=False),
+    # "local" is break-glass, which no provider may be called.
+    Column("provider", String(32), nullable=False),
+    Column("identity_key", String(64), nullable=True),
+    # SHA-256 of how the provider's own notices name this session, and the person.
+    Column("provider_session_key", String(64), nullable=True, index=True),
+    Column("provider_subject_key", String(64), nullable=True, index=True),
+    # Encrypted, and kept only where signing out leads to the provider.
+    Column("sign_out_hints", Text, nullable=True),
+    Column("airflow_session_id", String(255), nullable=True),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False, index=True),
+    Column("idle_seconds", Integer, nullable=False),
+    Column("ended_at", UtcDateTime, nullable=True),
+    Column("ended_because", String(40), nullable=True),
+)
+
+#: Airflow's own tokens that a session minted, until they expire.
+tokens = Table(
+    "sso_token",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("jti", String(32), nullable=False, unique=True),
+    Column("session_id", String(32), nullable=False, index=True),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
+#: Which paths a session has asked for lately, so that every replica tells polling from activity.
+session_paths = Table(
+    "sso_session_path",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("session_id", String(32), nullable=False),
+    Column("path_key", String(64), nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False, index=True),
+    UniqueConstraint("session_id", "path_key", name="uq_sso_session_path"),
+)
+
+#: Verified notices of a provider that a session, or a person's every session, has ended there; kept
+#: longer than an attempt lives, because a notice may overtake the sign-in that it is about.
+logout_notices = Table(
+    "sso_logout_notice",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # SHA-256 of provider, the notice's own id, and which of its sessions this row is about.
+    Column("notice_key", String(64), nullable=False, unique=True),
+    Column("provider_session_key", String(64), nullable=True, index=True),
+    Column("provider_subject_key", String(64), nullable=True, index=True),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+    # Empty until the sessions have ended: the provider may then send the notice again.
+    Column("done_at", UtcDateTime, nullable=True),
+)
+
+#: Which row of ``ab_user`` a name under ``break_glass`` stood for when it was first used.
+break_glass_pins = Table(
+    "sso_break_glass",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name_key", String(64), nullable=False, unique=True),
+    Column("user_id", Integer, nullable=False),
+    Column("user_created_on", DateTime, nullable=True),
+    Column("pinned_at", UtcDateTime, nullable=False),
+)
+
+#: One-use links to a break-glass account, printed for whoever has the shell.
+break_glass_links = Table(
+    "sso_break_glass_link",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("link_hash", String(64), nullable=False, unique=True),
+    Column("user_id", Integer, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
+#: Wrong passwords at the local door, by the address they came from.
+throttles = Table(
+    "sso_throttle",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("address_hash", String(64), nullable=False, unique=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_failure_at", UtcDateTime, nullable=False, index=True),
 )
 
 #: Append-only: every decision about a person, with its reason and the username of the day.
@@ -116,6 +236,11 @@ decisions = Table(
 def identity_key(authority: str, subject: str) -> str:
     """The fixed-length key of an account: one (authority, subject), one key."""
     return hashlib.sha256(f"{authority}\n{subject}".encode()).hexdigest()
+
+
+def provider_key(provider: str, value: str) -> str:
+    """The fixed-length key of what a provider calls a session or a person in its notices."""
+    return hashlib.sha256(f"{provider}\n{value}".encode()).hexdigest()
 
 
 def assertion_key(issuer: str, assertion_id: str) -> str:

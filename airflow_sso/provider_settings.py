@@ -150,6 +150,8 @@ class Provider(Strict):
     """Whether guests of another tenant are mapped like members."""
     group_dn: Literal["whole", "cn"] = "whole"
     """Whether a group that arrives as a distinguished name keeps it, or is known by its CN alone."""
+    provider_sign_out: bool = False
+    """Whether signing out of Airflow leads to the provider, to sign out there as well."""
     insecure_http: bool = False
     """Allow plain http to a host that is not this machine."""
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
-from flask import current_app
+from flask import current_app, redirect
 from flask_appbuilder.const import AUTH_OAUTH
 
 from airflow_sso import airflow_compat, audit, config_location, database
-from airflow_sso.accounts import fab_users
+from airflow_sso.accounts import fab_users, sessions
+from airflow_sso.accounts.register import CredentialRefused
 from airflow_sso.errors import LocalDoorShut
 from airflow_sso.login import doors
 from airflow_sso.login.doors import Doors
@@ -55,6 +56,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         config["OAUTH_PROVIDERS"] = []
         config["AUTH_USER_REGISTRATION"] = False
         config["AUTH_ROLES_SYNC_AT_LOGIN"] = False
+        config["AUTH_API_LOGIN_ALLOW_MULTIPLE_PROVIDERS"] = False  # its API would take local passwords
         super()._init_config()
 
     def _init_auth(self) -> None:
@@ -70,10 +72,22 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
             return
         super().register_views()
         self.appbuilder.add_view_no_menu(SsoSamlView())
+        current_app.register_error_handler(CredentialRefused, self._sign_in_again)
         csrf = current_app.extensions.get("csrf")
         if csrf is not None:  # commands build this application without it
             for route in (SsoSamlView.acs, SsoSamlView.slo):  # providers post across sites, without our token
                 csrf.exempt(f"{route.__module__}.{route.__name__}")
+
+    def _sign_in_again(self, _refusal: CredentialRefused) -> Any:
+        """A page of Airflow's own wanted a token for a session that had just ended."""
+        return redirect(self.sso_doors.urls.login())
+
+    def load_user(self, pk: int) -> Any:
+        """The user of a session cookie, if its session counts at this moment, or ``None``."""
+        return super().load_user(pk) if sessions.is_recognised(int(pk)) else None
+
+    def load_user_jwt(self, _jwt_header: Any, _jwt_data: Any) -> None:
+        """Nobody: Flask-AppBuilder's own tokens belong to no session that could be ended."""
 
     def auth_user_db(self, username: str, password: str, rotate_session_id: bool = True) -> None:  # noqa: ARG002
         """Refused: a local password opens nothing, neither a page nor ``POST /auth/token``."""

@@ -59,7 +59,10 @@ def test_a_sign_in_is_on_record_with_its_rules(airflow: Stack) -> None:
     airflow.visitor().sign_in("otto")
     rows = airflow.rows("select * from sso_decision where username like 'otto%' order by id desc limit 1")
     assert rows[0]["event"] == "sign_in"
-    assert json.loads(rows[0]["detail"]) == {"rules": ["airflow_prod_op"], "groups": 2}
+    detail = json.loads(rows[0]["detail"])
+    session = detail.pop("session")
+    assert detail == {"rules": ["airflow_prod_op"], "groups": 2}
+    assert len(airflow.rows("select * from sso_session where session_id = ?", session)) == 1
     assert rows[0]["reference"]
 
 

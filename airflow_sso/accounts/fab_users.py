@@ -68,11 +68,22 @@ def table() -> Table:
     return _tables()["ab_user"]
 
 
+def holds_table() -> Table:
+    """``ab_user_role``: which user holds which role."""
+    return _tables()["ab_user_role"]
+
+
 def by_username(connection: Connection, username: str) -> UserRow | None:
     """The user row of exactly this username."""
     query = select(*row_columns()).where(table().c.username == username)
     row = to_row(connection.execute(query).first())
     return row if row and row.username == username else None
+
+
+def by_id(connection: Connection, user_id: int) -> UserRow | None:
+    """The user row of this number."""
+    query = select(*row_columns()).where(table().c.id == user_id)
+    return to_row(connection.execute(query).first())
 
 
 def taken(connection: Connection, *, username: str, email: str, but_not_by: int | None) -> tuple[bool, bool]:

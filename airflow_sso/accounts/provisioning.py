@@ -1,11 +1,12 @@
 """Carries a decision out: the one place that makes an account, and the one that gives or takes a role.
 
-What must stay true: account, roles, link and audit row are written in one transaction or not at all,
+What must stay true: account, roles, link, session and audit row are written in one transaction or not at all,
 and a refusal that rests on something unknown changes nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +14,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from airflow_sso import airflow_compat, database
-from airflow_sso.accounts import fab_users, links, matching, names
+from airflow_sso.accounts import fab_users, links, matching, names, register
 from airflow_sso.accounts.matching import Link, UserRow
+from airflow_sso.accounts.register import Credential, Opening
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.errors import (
     BY_CODE,
@@ -28,20 +30,30 @@ from airflow_sso.identity import Identity
 from airflow_sso.role_mapping import RoleDecision
 
 
-def admit(identity: Identity, decision: RoleDecision, reference: str, *, adopts: str | None = None) -> int:
-    """Make account and roles what identity and mapping say; returns the id of the user to sign in.
+def admit(
+    identity: Identity,
+    decision: RoleDecision,
+    opening: Opening,
+    reference: str,
+    *,
+    adopts: str | None = None,
+) -> Credential:
+    """Make account and roles what identity and mapping say, and record the session.
 
+    :param opening: the session that the person is about to have.
     :param reference: names the audit rows.
     :param adopts: the username of an unlinked account that may become this person's.
     :raises AccessDenied: when the person is not let in; roles that must go are gone by then.
+    :raises AccessEnded: when somebody ended the person's access since the sign-in began.
     """
+    asked = _Asked(identity, decision, opening, adopts)
     try:
-        outcome = _in_one_transaction(identity, decision, reference, adopts)
+        outcome = _in_one_transaction(asked, reference)
     except IntegrityError:
         # Two first sign-ins of one person at the same moment, or a name taken between look and
         # write: what was in the way is there now, so the second look sees it.
-        outcome = _at_the_second_try(identity, decision, reference, adopts)
-    user_id = outcome.user_id if isinstance(outcome, AccessDenied) else outcome
+        outcome = _at_the_second_try(asked, reference)
+    user_id = outcome.user_id
     if user_id is not None:
         # A role given or taken counts at the next request of this process, in older sessions too.
         airflow_compat.forget_cached_user(user_id)
@@ -50,22 +62,28 @@ def admit(identity: Identity, decision: RoleDecision, reference: str, *, adopts:
     return outcome
 
 
-def _at_the_second_try(
-    identity: Identity, decision: RoleDecision, reference: str, adopts: str | None
-) -> int | AccessDenied:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Everything that an admission rests on."""
+
+    identity: Identity
+    decision: RoleDecision
+    opening: Opening
+    adopts: str | None
+
+
+def _at_the_second_try(asked: _Asked, reference: str) -> Credential | AccessDenied:
     try:
-        return _in_one_transaction(identity, decision, reference, adopts)
+        return _in_one_transaction(asked, reference)
     except IntegrityError as cause:
         # A collation that takes two names for one, say; the statement would show the names.
-        return AccountInTheWay(f"{type(cause.orig).__name__} at the second try", identity=identity)
+        return AccountInTheWay(f"{type(cause.orig).__name__} at the second try", identity=asked.identity)
 
 
-def _in_one_transaction(
-    identity: Identity, decision: RoleDecision, reference: str, adopts: str | None
-) -> int | AccessDenied:
+def _in_one_transaction(asked: _Asked, reference: str) -> Credential | AccessDenied:
     journal = Journal(reference)
     with database.transaction() as connection:
-        outcome = _Admission(connection, journal, identity, decision).carry_out(adopts)
+        outcome = _Admission(connection, journal, asked).carry_out()
         journal.write(connection)
     journal.say()
     return outcome
@@ -74,18 +92,22 @@ def _in_one_transaction(
 class _Admission:
     """One person's way in, inside one transaction."""
 
-    def __init__(
-        self, connection: Connection, journal: Journal, identity: Identity, decision: RoleDecision
-    ) -> None:
+    def __init__(self, connection: Connection, journal: Journal, asked: _Asked) -> None:
         self._connection = connection
         self._journal = journal
-        self._identity = identity
-        self._decision = decision
+        self._identity = asked.identity
+        self._decision = asked.decision
+        self._opening = asked.opening
+        self._adopts = asked.adopts
 
-    def carry_out(self, adopts: str | None) -> int | AccessDenied:
+    def carry_out(self) -> Credential | AccessDenied:
         connection, identity, decision = self._connection, self._identity, self._decision
         link, user = links.find(connection, identity.authority, identity.subject)
-        adoptable = self._adoptable(adopts) if link is None and adopts else None
+        if user is not None:
+            # First of all, as everybody does who ends access: what is read after it stays so.
+            register.lock(connection, user.user_id)
+            link, user = links.find(connection, identity.authority, identity.subject)
+        adoptable = self._adoptable(self._adopts) if link is None and self._adopts else None
         account = matching.decide(link, user, adoptable)
         if account.refused_because:
             return self._refusal(account.refused_because, account.reason, adoptable or user)
@@ -104,8 +126,10 @@ class _Admission:
         links.seen(connection, identity, decision.facts, decision.roles)
         rules = [match.rule.name or f"rule {match.rule.number}" for match in decision.matched]
         groups = None if identity.groups is None else len(identity.groups)
-        self._journal.signed_in(self._about(user), rules=rules, groups=groups)
-        return user.user_id
+        epoch = register.lock(connection, user.user_id)
+        credential = register.record(connection, user, epoch, self._opening)
+        self._journal.signed_in(self._about(user), rules=rules, groups=groups, session=credential.session_id)
+        return credential
 
     def _about(self, user: UserRow) -> Subject:
         return Subject.of(self._identity, user_id=user.user_id, username=user.username)

@@ -91,10 +91,19 @@ class VerifiedAssertion(Mapping[str, Any]):
     Made by :func:`verify` only.
     """
 
-    __slots__ = ("_attributes", "authenticated_at", "id", "name_id", "session_ref", "valid_until")
+    __slots__ = (
+        "_attributes",
+        "authenticated_at",
+        "id",
+        "name_id",
+        "provider_subject",
+        "session_ends_at",
+        "session_ref",
+        "valid_until",
+    )
 
     def __init__(
-        self, assertion: Element, attributes: dict[str, Any], until: datetime, *, made_by: object
+        self, assertion: Element, attributes: dict[str, Any], valid_until: datetime, *, made_by: object
     ) -> None:
         if made_by is not _VERIFIED:
             raise TypeError("only assertion.verify makes VerifiedAssertion")
@@ -107,9 +116,14 @@ class VerifiedAssertion(Mapping[str, Any]):
             name_id.get("Format"),
             name_id.get("NameQualifier") in (None, name_in(issuer)),
         )
-        self.valid_until = until
+        self.valid_until = valid_until
         self.session_ref: str | None = statement.get("SessionIndex")
         self.authenticated_at: datetime | None = saml_time.moment(statement.get("AuthnInstant"))
+        #: Core, section 2.7.2: the session is to end by then.
+        self.session_ends_at: datetime | None = (
+            saml_time.moment(until) if (until := statement.get("SessionNotOnOrAfter")) else None
+        )
+        self.provider_subject: str = self.name_id.value
         self._attributes = MappingProxyType({**attributes, NAME_ID: self.name_id.value})
 
     def __getitem__(self, name: str) -> Any:

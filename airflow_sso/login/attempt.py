@@ -40,6 +40,7 @@ class Attempt:
     state: str = field(default="", repr=False)
     """Only on a fresh attempt; the database keeps its hash. Also the ID of a SAML request."""
     state_hash: str = field(repr=False)
+    started_at: datetime
     answer: str | None = field(default=None, repr=False)
     """The SAML response that was parked for this attempt."""
 
@@ -67,6 +68,7 @@ def new(provider: str, next_url: str) -> Attempt:
         next_url=next_url,
         state=state,
         state_hash=_hash(state),
+        started_at=models.now(),
     )
 
 
@@ -83,6 +85,7 @@ def remember(attempt: Attempt, browser_id: str) -> None:
                 code_verifier=attempt.code_verifier,
                 next_url=attempt.next_url,
                 expires_at=models.now() + LIFETIME,
+                started_at=attempt.started_at,
             )
         )
         oldest_kept = database.new_id(made) - _MOST_PENDING
@@ -178,6 +181,7 @@ def _attempt(row: Any) -> Attempt:
         code_verifier=row.code_verifier,
         next_url=row.next_url,
         state_hash=row.state_hash,
+        started_at=row.started_at or row.expires_at - LIFETIME,
         answer=row.answer,
     )
 

@@ -57,6 +57,8 @@ def to_identity(claims: Verified, settings: Provider) -> Identity:
         claims=claims,
         session_ref=claims.session_ref,
         authenticated_at=claims.authenticated_at,
+        provider_subject=claims.provider_subject,
+        session_ends_at=claims.session_ends_at,
     )
     if identity.is_guest and settings.guests == "deny":
         raise GuestRefused(f"a guest, by the claims of {settings.name}", identity=identity)

@@ -12,7 +12,7 @@ from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from airflow_sso.config import LoadedConfig
+from airflow_sso.config import LoadedConfig, SessionLimits
 from airflow_sso.errors import ConfigurationFaulty, ProviderShut
 from airflow_sso.identity import Identity
 from airflow_sso.login.attempt import Attempt
@@ -23,6 +23,15 @@ from airflow_sso.saml_settings import SamlProvider
 from airflow_sso.urls import Urls
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SignOut:
+    """Where a browser signs out at its provider: an address to go to, or a form to send there."""
+
+    url: str = field(repr=False)
+    form: MappingOf[str, str] = field(default_factory=dict, repr=False)
+    """The fields, where the provider takes a POST only."""
 
 
 class Door(Protocol):
@@ -36,6 +45,14 @@ class Door(Protocol):
     def finish(self, attempt: Attempt, response: MappingOf[str, str]) -> Identity:
         """The identity behind the provider's answer."""
 
+    def sign_out(self, hints: MappingOf[str, str]) -> SignOut | None:
+        """How to sign out at the provider as well, given what ``finish`` kept for it.
+
+        ``None`` where the provider offers no such thing.
+
+        :raises SsoError: when the provider cannot be asked how.
+        """
+
     def adopts(self, identity: Identity) -> str | None:
         """The username of an account of Airflow's own sign-in that is this person's, if any counts."""
 
@@ -48,6 +65,7 @@ class Doors:
     open: MappingOf[str, Door] = field(default_factory=dict)
     shut: MappingOf[str, str] = field(default_factory=dict)
     mapping: MappingFile | None = None
+    limits: SessionLimits = field(default_factory=SessionLimits)
     support_contact: str | None = None
     faults: tuple[str, ...] = ()
 
@@ -111,6 +129,7 @@ def make(
         open=open_doors,
         shut=shut,
         mapping=MappingFile(settings.role_mapping_file, known_roles),
+        limits=settings.session,
         support_contact=settings.support_contact,
         faults=faults,
     )

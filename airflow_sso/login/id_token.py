@@ -75,6 +75,16 @@ class VerifiedClaims(Mapping[str, Any]):
         return self["sid"] if isinstance(self.get("sid"), str) else None
 
     @property
+    def provider_subject(self) -> str:
+        """Whom the provider's logout tokens name (Back-Channel Logout 1.0, section 2.4)."""
+        return str(self["sub"])
+
+    @property
+    def session_ends_at(self) -> None:
+        """An ID token says nothing about it: its ``exp`` is the token's own."""
+        return None
+
+    @property
     def authenticated_at(self) -> datetime | None:
         """When the person proved who they are (Core, section 2)."""
         value = self.get("auth_time")

@@ -13,7 +13,7 @@ from typing import Any
 
 import flask
 
-from airflow_sso import airflow_compat, audit, database, pages, role_mapping
+from airflow_sso import audit, database, pages, role_mapping
 from airflow_sso.accounts import provisioning, sessions
 from airflow_sso.errors import NotReady, SsoError
 from airflow_sso.login import browser
@@ -71,9 +71,11 @@ class Journey:
         flask.g.sso_next = attempt.next_url
         identity = door.finish(attempt, answer)
         decision = role_mapping.decide(identity, doors.current_mapping())
-        user_id = provisioning.admit(identity, decision, flask.g.sso_reference, adopts=door.adopts(identity))
-        sessions.start(self.appbuilder.sm, user_id)
-        response = airflow_compat.redirect_with_token()(attempt.next_url)
+        opening = sessions.opening(identity, doors.limits, attempt.started_at)
+        reference = flask.g.sso_reference
+        credential = provisioning.admit(identity, decision, opening, reference, adopts=door.adopts(identity))
+        sessions.start(self.appbuilder.sm, credential, opening, reference)
+        response = sessions.redirect(attempt.next_url)
         browser.remember_sign_in(response, doors.urls)
         browser.forget_restart(flask.request, response, doors.urls)
         return browser.uncached(response)

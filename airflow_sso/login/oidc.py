@@ -28,6 +28,7 @@ from airflow_sso.login import client_auth, id_token
 from airflow_sso.login.attempt import Attempt
 from airflow_sso.login.claims import missing_claims, to_identity
 from airflow_sso.login.discovery import Metadata, ProviderDocuments
+from airflow_sso.login.doors import SignOut
 from airflow_sso.login.http import bound, get_json, json_object
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.oidc_settings import OidcProvider
@@ -78,6 +79,10 @@ class OidcDoor:
         if missing and metadata.userinfo_endpoint and vendor_of(self.settings).userinfo:
             claims = self._completed(claims, missing, metadata.userinfo_endpoint, answer.get("access_token"))
         return to_identity(claims, self.settings)
+
+    def sign_out(self, _hints: Mapping[str, str]) -> SignOut | None:
+        """Not yet."""
+        return None
 
     def adopts(self, identity: Identity) -> str | None:
         """The username that Airflow's own Azure sign-in would have given this person, if it counts here."""

@@ -21,6 +21,7 @@ from airflow_sso.login import assertion, saml_messages, saml_response
 from airflow_sso.login.assertion import VerifiedAssertion
 from airflow_sso.login.attempt import Attempt
 from airflow_sso.login.claims import to_identity
+from airflow_sso.login.doors import SignOut
 from airflow_sso.login.idp_metadata import IdpDocument, IdpMetadata
 from airflow_sso.login.saml_messages import ServiceProvider
 from airflow_sso.login.saml_response import UnverifiedResponse
@@ -104,6 +105,10 @@ class SamlDoor:
     def metadata(self) -> bytes:
         """Our metadata for this provider."""
         return saml_messages.metadata(self._ours())
+
+    def sign_out(self, _hints: Mapping[str, str]) -> SignOut | None:
+        """Not yet."""
+        return None
 
     def adopts(self, _identity: Identity) -> str | None:
         """No stock sign-in of Airflow's speaks SAML, so there are no accounts of one to take over."""

@@ -6,19 +6,22 @@ must stay true: nobody is sent anywhere but to a page of ours or to a provider o
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import flask
 from flask_appbuilder import BaseView, expose
 from flask_appbuilder.security.views import AuthOAuthView, AuthView
 
-from airflow_sso import airflow_compat, audit, database, pages
+from airflow_sso import audit, database, pages
 from airflow_sso.accounts import sessions
-from airflow_sso.audit import Subject
-from airflow_sso.errors import LocalDoorShut
+from airflow_sso.accounts.ending import Endings
+from airflow_sso.errors import LocalDoorShut, SsoError
 from airflow_sso.login import attempt as attempts
 from airflow_sso.login import browser
 from airflow_sso.login.journey import Journey, answer_refusals
+
+log = logging.getLogger(__name__)
 
 
 class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
@@ -36,7 +39,7 @@ class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
             # The UI is back for a fresh token; or a page of Flask-AppBuilder sends away somebody who may
             # not see it, and sending them there again would never end.
             away = doors.urls.home if doors.urls.is_of_sign_in(next_url) else next_url
-            return airflow_compat.redirect_with_token()(away)
+            return sessions.redirect(away)
         database.require_tables()
         doors.require_open()
         if len(doors.open) == 1 and not doors.shut:
@@ -83,11 +86,9 @@ class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
     @expose("/logout/")
     def logout(self) -> Any:
         """Sign out of Airflow, and end on a page that does not sign in again by itself."""
-        user = flask.g.user
-        response = flask.redirect(self.doors().urls.signed_out)
-        if user is not None and user.is_authenticated:
-            audit.signed_out(Subject(username=user.username, user_id=user.id), audit.new_reference())
-        sessions.end(self.appbuilder.sm, response)
+        ended = sessions.end(self.appbuilder.sm, audit.new_reference())
+        response = self._at_the_provider(ended) or flask.redirect(self.doors().urls.signed_out)
+        sessions.take_cookies(response)
         return browser.uncached(response)
 
     @expose("/signed-out/")
@@ -101,6 +102,30 @@ class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
     def static_file(self, name: str) -> Any:
         """Our stylesheet."""
         return pages.asset(name)
+
+    def _at_the_provider(self, ended: Endings) -> Any:
+        """The way to the provider's own sign-out, where that is wished for and possible.
+
+        Whatever goes wrong there is logged: the session here has ended already.
+        """
+        for one in ended:
+            hints = sessions.unsealed(one.sign_out_hints)
+            door = self.doors().open.get(one.provider)
+            if hints is None or door is None:
+                continue
+            try:
+                way = door.sign_out(hints)
+            except SsoError as error:
+                log.warning("airflow_sso: no sign-out at %s: %s %s", one.provider, error.code, error.detail)
+                continue
+            if way is None:
+                continue
+            if way.form:
+                return pages.sign_out_page(
+                    way.url, way.form, door.settings.shown_as, self.doors().support_contact
+                )
+            return flask.redirect(way.url)
+        return None
 
     def _calm_page(self, provider: str | None) -> flask.Response:
         doors = self.doors()

@@ -6,9 +6,11 @@ true: pages hold nothing but what this module passes, run no script, and are nev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import flask
 
@@ -35,8 +37,18 @@ def template_folder() -> str:
     return str(TEMPLATES)
 
 
-def page(name: str, support_contact: str | None, *, status: int = 200, **context: object) -> flask.Response:
-    """One of our pages as a response."""
+def page(
+    name: str,
+    support_contact: str | None,
+    *,
+    status: int = 200,
+    form_goes_to: str = "'self'",
+    **context: object,
+) -> flask.Response:
+    """One of our pages as a response.
+
+    :param form_goes_to: the one origin that a form on it may be sent to.
+    """
     html = flask.render_template(
         f"airflow_sso/{name}.html",
         asset=_asset_url,
@@ -46,7 +58,26 @@ def page(name: str, support_contact: str | None, *, status: int = 200, **context
     )
     response = flask.make_response(html, status)
     response.headers.update(_HEADERS)
+    policy = response.headers["Content-Security-Policy"]
+    response.headers["Content-Security-Policy"] = policy.replace(
+        "form-action 'self'", f"form-action {form_goes_to}"
+    )
     return response
+
+
+def sign_out_page(
+    url: str, fields: Mapping[str, str], provider_label: str, support_contact: str | None
+) -> flask.Response:
+    """Signed out here; one button signs out at a provider that takes a form only."""
+    parts = urlsplit(url)
+    return page(
+        "sign_out_form",
+        support_contact,
+        form_goes_to=f"{parts.scheme}://{parts.netloc}",
+        action_url=url,
+        fields=fields,
+        provider_label=provider_label,
+    )
 
 
 def refusal_page(
