@@ -6,6 +6,7 @@ functions, because this module is also loaded by commands that need no Airflow.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,6 +28,13 @@ def sso_option(name: str) -> str | None:
     from airflow.configuration import conf
 
     return conf.get("sso", name, fallback=None) or None
+
+
+def public_role() -> str | None:
+    """``[fab] auth_role_public``: the role that Airflow itself gives to whoever has not signed in."""
+    from airflow.configuration import conf
+
+    return conf.get("fab", "auth_role_public", fallback=None) or None
 
 
 def airflow_home() -> Path:
@@ -156,10 +164,15 @@ def decrypt(value: str) -> str | None:
 
 
 def forget_cached_user(user_id: int) -> None:
-    """Drop the auth manager's cached copy of a user, so that new roles count in this process at once."""
-    from airflow.api_fastapi.app import get_auth_manager
-
-    cache = getattr(get_auth_manager(), "cache", None)
+    """Drop the auth manager's cached copy of a user, in a process that serves requests."""
+    server = sys.modules.get("airflow.api_fastapi.app")
+    if server is None:  # a command, which need not load a web server to find that it is none
+        return
+    try:
+        manager = server.get_auth_manager()
+    except RuntimeError:  # loaded, and serving nothing
+        return
+    cache = getattr(manager, "cache", None)
     if cache is not None:
         cache.pop(user_id, None)
 

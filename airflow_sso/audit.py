@@ -101,6 +101,10 @@ class Journal:
         """Somebody was not let in, with the code and the cause."""
         self._note("sign_in_refused", subject, code=error.code, reason=error.detail)
 
+    def notice_refused(self, error: SsoError, subject: Subject) -> None:
+        """A provider's notice that sessions had ended there was not obeyed."""
+        self._note("logout_notice_refused", subject, code=error.code, reason=error.detail)
+
     def signed_out(self, subject: Subject, *, sessions: Collection[str]) -> None:
         """A person signed out."""
         self._note("sign_out", subject, sessions=list(sessions))
@@ -113,9 +117,9 @@ class Journal:
         """Sessions were ended by somebody else than the person at the browser."""
         self._note("access_ended", subject, reason=because, sessions=list(sessions))
 
-    def deactivated(self, subject: Subject, *, because: str) -> None:
-        """An account was shut."""
-        self._note("deactivated", subject, reason=because)
+    def deactivated(self, subject: Subject, *, because: str, sessions: Collection[str]) -> None:
+        """An account was shut, and these sessions of it ended."""
+        self._note("deactivated", subject, reason=because, sessions=list(sessions))
 
     def reactivated(self, subject: Subject, *, because: str) -> None:
         """An account was opened again; what it may do is what the mapping says at the next sign-in."""
@@ -232,6 +236,17 @@ def refused(error: SsoError, reference: str, *, provider: str | None = None) -> 
         journal.write_and_say()
         return
     journal.refused(error, Subject(provider=provider))
+    _write_within_limit(journal)
+
+
+def notice_refused(error: SsoError, reference: str, *, provider: str | None) -> None:
+    """Record a logout notice that was not obeyed; anybody can send one, so the rows are limited."""
+    journal = Journal(reference)
+    journal.notice_refused(error, Subject(provider=provider))
+    _write_within_limit(journal)
+
+
+def _write_within_limit(journal: Journal) -> None:
     if _unidentified.allow():
         journal.write_and_say()
     else:

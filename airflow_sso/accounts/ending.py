@@ -62,6 +62,12 @@ def of_session(connection: Connection, session_id: str, because: str) -> Endings
     return _under_lock(connection, sessions.c.session_id == session_id, because)
 
 
+def of_session_of(connection: Connection, session_id: str, user_id: int, because: str) -> Endings:
+    """One session, if it is this account's."""
+    mine = and_(sessions.c.session_id == session_id, sessions.c.user_id == user_id)
+    return _under_lock(connection, mine, because)
+
+
 def of_provider(
     connection: Connection, *, session_key: str | None, subject_key: str | None, because: str
 ) -> Endings:

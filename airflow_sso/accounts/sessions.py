@@ -19,7 +19,7 @@ from flask_login import login_user, logout_user
 from sqlalchemy.engine import Connection
 
 from airflow_sso import airflow_compat
-from airflow_sso.accounts import activity, ending, fab_users, minting, notices, register
+from airflow_sso.accounts import activity, ending, fab_users, housekeeping, minting, notices, register
 from airflow_sso.accounts.activity import Asked
 from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.register import Credential, CredentialRefused, Opening
@@ -102,6 +102,7 @@ def start(security_manager: Any, credential: Credential, opened: Opening, refere
     login_user(user, remember=False)
     flask.g.user = user
     security_manager.update_user_auth_stat(user)
+    housekeeping.sweep()
 
 
 def redirect(url: str) -> Any:

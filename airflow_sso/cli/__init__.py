@@ -11,11 +11,15 @@ import sys
 from collections.abc import Callable, Sequence
 
 from airflow_sso import airflow_compat, config_location
-from airflow_sso.cli import check, users
+from airflow_sso.cli import access, check, users
 from airflow_sso.cli.outcome import WRONG_USE
 from airflow_sso.config import LoadedConfig
 
 Command = Callable[[argparse.Namespace, LoadedConfig], int]
+
+
+#: What must work, in an emergency most of all, while ``sso.yaml`` has faults.
+_WITHOUT_SETTINGS: tuple[Command, ...] = (check.lint, access.revoke, access.deactivate, access.reactivate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     loaded = config_location.load(_flask_config(), given=options.config)
     run: Command = options.run
-    if loaded.settings is None and run is not check.lint:
+    if loaded.settings is None and options.needs_settings:
         print(*loaded.faults, sep="\n", file=sys.stderr)
         print("Mend these first; airflow-sso lint checks again.", file=sys.stderr)
         return WRONG_USE
@@ -60,8 +64,38 @@ def _parser() -> argparse.ArgumentParser:
     )
     adopt.add_argument("username", metavar="USERNAME", help="the account, as Airflow names it")
     adopt.add_argument("--provider", required=True, help="the provider's name in sso.yaml")
+    _add_access_commands(user_commands)
     adopt.add_argument("--subject", required=True, help="the person's immutable id there (Entra: Object ID)")
     return parser
+
+
+def _add_access_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    revoke = _add(
+        commands,
+        "revoke",
+        access.revoke,
+        "end a person's sessions and tokens at once; they may sign in again",
+        "airflow-sso users revoke ada@example.com",
+    )
+    revoke.add_argument(
+        "--session", metavar="ID", help="only this one, as the audit names it; the person's others go on"
+    )
+    deactivate = _add(
+        commands,
+        "deactivate",
+        access.deactivate,
+        "shut an account and end its sessions and tokens at once",
+        "airflow-sso users deactivate ada@example.com",
+    )
+    reactivate = _add(
+        commands,
+        "reactivate",
+        access.reactivate,
+        "open an account again; its sessions from before stay ended",
+        "airflow-sso users reactivate ada@example.com",
+    )
+    for command in (revoke, deactivate, reactivate):
+        command.add_argument("username", metavar="USERNAME", help="the account, as Airflow names it")
 
 
 def _add(
@@ -74,7 +108,7 @@ def _add(
     command = commands.add_parser(name, help=text, description=text, epilog=f"example: {example}")
     command.add_argument("--config", metavar="FILE", help="sso.yaml (default: where Airflow finds it)")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, needs_settings=run not in _WITHOUT_SETTINGS)
     return command
 
 

@@ -1,0 +1,121 @@
+"""``users revoke``, ``deactivate`` and ``reactivate``: an operator ends access, and gives it back.
+
+What must stay true: what is printed has happened by then, in every replica, and is on record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from collections.abc import Callable
+
+from sqlalchemy.engine import Connection
+
+from airflow_sso import audit, database
+from airflow_sso.accounts import ending, fab_users
+from airflow_sso.accounts.ending import Endings
+from airflow_sso.accounts.matching import UserRow
+from airflow_sso.audit import Journal, Subject
+from airflow_sso.cli.outcome import NOT_FOUND, OK
+from airflow_sso.config import LoadedConfig
+
+_Steps = Callable[[Connection, Journal, UserRow, str], Endings]
+
+
+def revoke(options: argparse.Namespace, _loaded: LoadedConfig) -> int:
+    """End every session of a person, or one of them; they may sign in again."""
+
+    def steps(connection: Connection, journal: Journal, user: UserRow, by: str) -> Endings:
+        if options.session:
+            ended = ending.of_session_of(connection, options.session, user.user_id, "revoked")
+        else:
+            ended = ending.of_person(connection, user.user_id, "revoked")
+        if ended or not options.session:
+            journal.access_ended(
+                _about(user), because=f"revoked by {by}", sessions=[one.session_id for one in ended]
+            )
+        return ended
+
+    result = _carried_out(options.username, steps)
+    if result is None:
+        return NOT_FOUND
+    if options.session and not result:
+        print(f"{options.username} has no open session {options.session}.", file=sys.stderr)
+        return NOT_FOUND
+    return _told(options, result, "They can sign in again." if not options.session else "Others go on.")
+
+
+def deactivate(options: argparse.Namespace, _loaded: LoadedConfig) -> int:
+    """Shut an account, and end every session of it."""
+
+    def steps(connection: Connection, journal: Journal, user: UserRow, by: str) -> Endings:
+        ended = ending.of_person(connection, user.user_id, "deactivated")
+        fab_users.change(connection, user.user_id, {"active": False})
+        journal.deactivated(_about(user), because=f"by {by}", sessions=[one.session_id for one in ended])
+        return ended
+
+    result = _carried_out(options.username, steps)
+    if result is None:
+        return NOT_FOUND
+    return _told(options, result, "The account is shut; its number and its history stay.")
+
+
+def reactivate(options: argparse.Namespace, _loaded: LoadedConfig) -> int:
+    """Open an account again; its sessions from before stay ended."""
+
+    def steps(connection: Connection, journal: Journal, user: UserRow, by: str) -> Endings:
+        fab_users.change(connection, user.user_id, {"active": True})
+        journal.reactivated(_about(user), because=f"by {by}")
+        return ()
+
+    if _carried_out(options.username, steps) is None:
+        return NOT_FOUND
+    if options.json:
+        print(json.dumps({"username": options.username, "active": True}))
+    else:
+        print(f"{options.username} can sign in again; the role mapping says what they may do then.")
+    return OK
+
+
+def _carried_out(username: str, steps: _Steps) -> Endings | None:
+    """What ended; ``None`` when there is no such account, which has been said then."""
+    database.require_tables()
+    found = True
+
+    def with_user(connection: Connection, journal: Journal) -> Endings:
+        nonlocal found
+        user = fab_users.by_username(connection, username)
+        if user is None:
+            found = False
+            return ()
+        return steps(connection, journal, user, f"{_operator()} (airflow-sso)")
+
+    ended = ending.carry_out(with_user, audit.new_reference())
+    if not found:
+        print(f"Airflow has no account {username!r}.", file=sys.stderr)
+        return None
+    return ended
+
+
+def _operator() -> str:
+    """Who runs this command, as far as the system knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user number may have no name
+        return "an operator"
+
+
+def _about(user: UserRow) -> Subject:
+    return Subject(user_id=user.user_id, username=user.username)
+
+
+def _told(options: argparse.Namespace, ended: Endings, then: str) -> int:
+    sessions = [one.session_id for one in ended]
+    if options.json:
+        print(json.dumps({"username": options.username, "ended_sessions": sessions}))
+        return OK
+    number = f"{len(ended)} session{'' if len(ended) == 1 else 's'}"
+    print(f"{number} of {options.username} ended, with every token made from them. {then}")
+    return OK
