@@ -88,11 +88,11 @@ login_attempts = Table(
     Column("code_verifier", String(128), nullable=False),
     Column("next_url", Text, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
-    # A sign-in that began before its person's access was ended opens nothing.
-    Column("started_at", UtcDateTime, nullable=True),
     # A SAML response that came by a cross-site POST waits here for the browser's own cookie.
     Column("handle_hash", String(64), nullable=True),
     Column("answer", Text().with_variant(MEDIUMTEXT(), "mysql"), nullable=True),
+    # A sign-in that began before its person's access was ended opens nothing.
+    Column("started_at", UtcDateTime, nullable=True),
     Index("ix_sso_login_attempt_handle_hash", "handle_hash", unique=True),
     sqlite_autoincrement=True,
 )

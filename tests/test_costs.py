@@ -14,7 +14,7 @@ from devidp.server import Handle
 from tests import stack as stacks
 from tests.stack import REPOSITORY, Stack, Visitor, facts
 
-MOST_STATEMENTS = 20
+MOST_STATEMENTS = 34
 
 
 @dataclass

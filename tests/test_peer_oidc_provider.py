@@ -67,7 +67,12 @@ def peers(node: str, migrated_database: Path, tmp_path_factory: pytest.TempPathF
                 f"peer-{name}",
                 [node, str(PEER / "server.mjs"), str(port), redirect_uri, name],
                 log=home.logs / f"peer-{name}.log",
-                env={**home.environment(), "CLIENT_SECRET": DEFAULT_CLIENT_SECRET},
+                env={
+                    **home.environment(),
+                    "CLIENT_SECRET": DEFAULT_CLIENT_SECRET,
+                    "SIGNED_OUT_URI": f"{airflow.url}/auth/signed-out/",
+                    "BACKCHANNEL_LOGOUT_URI": f"{airflow.url}/auth/logout/backchannel/{name}",
+                },
             )
             running.enter_context(peer)
             peer.wait_for_url(f"{issuers[name]}/.well-known/openid-configuration")
@@ -87,6 +92,7 @@ def entry(name: str, issuer: str) -> dict[str, Any]:
         client_id="airflow",
         scopes=["openid", "profile", "email", "groups"],
         claims=named if name == "userinfo" else {},
+        provider_sign_out=True,
     )
 
 
@@ -181,6 +187,39 @@ def test_another_account_can_be_used_although_the_peer_remembers_the_first(
     identify(window, "edsger")
     window.arrives("/dags")
     assert (window.who() or "").startswith("edsger")
+
+
+def test_signing_out_of_airflow_signs_out_of_the_peer(visit: Callable[..., Window]) -> None:
+    window = visit()
+    window.at("/auth/login/id_token?next=/dags")
+    identify(window, "edsger")
+    window.arrives("/dags")
+    window.at("/auth/logout/")
+    assert window.page.url.startswith(f"{window.provider_url}/session/end?")
+    assert window.who() is None, "here it has happened already"
+    window.page.get_by_role("button", name="Yes, sign me out").click()
+    window.arrives("/auth/signed-out/")
+    window.at("/auth/login/id_token?next=/dags")
+    identify(window, "grace")
+    window.arrives("/dags")
+    assert (window.who() or "").startswith("grace")
+
+
+def test_signing_out_of_the_peer_signs_out_of_airflow(peers: Peers, visit: Callable[..., Window]) -> None:
+    """The peer's own logout token, sent by itself to what is registered with it."""
+    window, elsewhere = visit(), visit()
+    for one in (window, elsewhere):
+        one.at("/auth/login/id_token?next=/dags")
+        identify(one, "edsger")
+        one.arrives("/dags")
+    window.page.goto(f"{window.provider_url}/session/end")
+    assert window.who(), "it has only asked yet"
+    window.page.get_by_role("button", name="Yes, sign me out").click()
+    expect(window.page.get_by_text("Sign-out Success").first).to_be_visible()
+    assert window.who() is None
+    assert elsewhere.who(), "the same person's session in another browser"
+    ended = peers.airflow.rows("select reason from sso_decision where event = 'access_ended'")
+    assert [one["reason"] for one in ended] == ["the provider ended it"]
 
 
 def test_the_peer_lets_nobody_through_without_pkce(peers: Peers) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -106,7 +107,7 @@ def is_in(who: Visitor | Client) -> bool:
         # A refusal takes the cookie from a browser; whoever copied it sends it again.
         asks = copy_of(who) if isinstance(who, Visitor) else who
         answers.add(asks.at(path).status_code)
-    assert answers in ({200}, {403}), answers
+    assert answers in ({200}, {403}, {401}), answers
     return answers == {200}
 
 
@@ -390,6 +391,44 @@ def test_signing_in_again_in_the_same_browser_ends_the_session_before(two: Stack
     assert is_in(visitor)
     assert is_in(other)
     assert visitor.cookies["session"] != before.cookies["session"]
+
+
+# --- on record, or not at all ---------------------------------------------------------------------
+
+
+@contextmanager
+def unwritable(stack: Stack, event: str) -> Iterator[None]:
+    """The decisions table takes no row of this event."""
+    stack.write(
+        f"create trigger unwritable before insert on sso_decision when new.event = '{event}' "
+        "begin select raise(abort, 'the test says no'); end"
+    )
+    try:
+        yield
+    finally:
+        stack.write("drop trigger unwritable")
+
+
+def test_a_session_that_cannot_be_put_on_record_does_not_begin(two: Stack) -> None:
+    signed_in(two)
+    (before,) = two.rows("select count(*) as n from sso_session")
+    visitor = two.visitor()
+    with unwritable(two, "sign_in"):
+        assert visitor.sign_in("ada").status_code == 403
+    assert two.rows("select count(*) as n from sso_session") == [before]
+    assert_out(visitor)
+    assert is_in(signed_in(two))
+
+
+def test_a_revocation_that_cannot_be_put_on_record_does_not_happen(two: Stack) -> None:
+    visitor = signed_in(two)
+    for command, event in (("revoke", "access_ended"), ("deactivate", "deactivated")):
+        with unwritable(two, event):
+            assert run(two, "users", command, "ada@contoso.example")[0] != 0
+        assert is_in(visitor)
+        assert is_in_fab(visitor)
+    assert run(two, "users", "revoke", "ada@contoso.example")[0] == 0
+    assert_out(visitor)
 
 
 # --- limits ------------------------------------------------------------------------------------------

@@ -83,13 +83,17 @@ def of_provider(
 
 
 def _under_lock(connection: Connection, which: ColumnElement[bool], because: str) -> Endings:
-    open_ones = and_(which, sessions.c.ended_at.is_(None))
     # In order of their numbers, so that two who need the same locks never wait for each other.
     for user_id in connection.scalars(
-        select(sessions.c.user_id).where(open_ones).distinct().order_by(sessions.c.user_id)
+        select(sessions.c.user_id).where(which, *_are_open()).distinct().order_by(sessions.c.user_id)
     ).all():
         register.lock(connection, user_id)
     return _end(connection, which, because)
+
+
+def _are_open() -> tuple[ColumnElement[bool], ...]:
+    """What has reached its own end needs no other, and is not counted."""
+    return sessions.c.ended_at.is_(None), sessions.c.ends_at > models.now()
 
 
 def _end(connection: Connection, which: ColumnElement[bool], because: str) -> Endings:
@@ -100,7 +104,7 @@ def _end(connection: Connection, which: ColumnElement[bool], because: str) -> En
         sessions.c.sign_out_hints,
         sessions.c.airflow_session_id,
     )
-    rows = connection.execute(select(*asked).where(which, sessions.c.ended_at.is_(None))).all()
+    rows = connection.execute(select(*asked).where(which, *_are_open())).all()
     for part in _parts(rows):
         ids = [row.session_id for row in part]
         connection.execute(

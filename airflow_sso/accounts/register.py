@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from airflow_sso import airflow_compat, database, models
 from airflow_sso.accounts import fab_users
@@ -113,8 +114,13 @@ def lock(connection: Connection, user_id: int) -> Epoch:
     A write, because that locks on every database, and reads what others have committed.
     """
     whose = epochs.c.user_id == user_id
-    if connection.execute(update(epochs).where(whose).values(epoch=epochs.c.epoch)).rowcount == 0:
-        connection.execute(insert(epochs).values(user_id=user_id, epoch=0))
+    take = update(epochs).where(whose).values(epoch=epochs.c.epoch)
+    if connection.execute(take).rowcount == 0:
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(epochs).values(user_id=user_id, epoch=0))
+        except IntegrityError:  # somebody else made it meanwhile, and has committed
+            connection.execute(take)
     row = connection.execute(select(epochs.c.epoch, epochs.c.revoked_at).where(whose).with_for_update()).one()
     return Epoch(row.epoch, row.revoked_at)
 

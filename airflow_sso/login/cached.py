@@ -20,8 +20,30 @@ _REFRESH_AFTER = 3600.0  # seconds; fact A7: refresh about hourly
 _RETRY_AFTER = 60.0  # seconds between tries while the provider does not answer
 _FORCED_REFETCHES = 3  # a bucket of three, one refilled every five minutes
 _REFILL_AFTER = 300.0
+#: What strangers can ask for has a bucket of its own: they can keep it empty, but each refill is a fetch.
+_STRANGERS_REFILL_AFTER = 60.0
 
 Value = TypeVar("Value")
+
+
+class _Bucket:
+    """So many at once, and then one in so many seconds."""
+
+    def __init__(self, refill_after: float) -> None:
+        self._refill_after = refill_after
+        self._refetches = float(_FORCED_REFETCHES)
+        self._refilled_at = time.monotonic()
+
+    def take(self) -> bool:
+        """Whether there was one left."""
+        now = time.monotonic()
+        gained = (now - self._refilled_at) / self._refill_after
+        self._refetches = min(_FORCED_REFETCHES, self._refetches + gained)
+        self._refilled_at = now
+        if self._refetches < 1:
+            return False
+        self._refetches -= 1
+        return True
 
 
 class Cached(Generic[Value]):
@@ -46,9 +68,9 @@ class Cached(Generic[Value]):
         self._failure: SsoError | None = None
         self._fresh_until = float("-inf")
         self._tried_at = float("-inf")
-        self._refetches = float(_FORCED_REFETCHES)
-        self._refilled_at = time.monotonic()
-        self._bucket = threading.Lock()
+        self._bucket = _Bucket(_REFILL_AFTER)
+        self._strangers = _Bucket(_STRANGERS_REFILL_AFTER)
+        self._taking = threading.Lock()
 
     def get(self, *, force: bool = False) -> Value:
         """The value, fetched anew when it is not fresh. Its own errors are raised when there is none."""
@@ -65,22 +87,18 @@ class Cached(Generic[Value]):
             raise self._failure
         return self._value
 
-    def fetched_again(self, seen: Value | None = None) -> Value | None:
+    def fetched_again(self, seen: Value | None = None, *, for_stranger: bool = False) -> Value | None:
         """The value, fetched anew because it did not fit; ``None`` when that was asked too often.
 
         :param seen: what did not fit. If another has been fetched since, that is the answer: many
             people at once, right after a rotation, cost one fetch.
+        :param for_stranger: anybody can send what did not fit.
         """
-        with self._bucket:
+        with self._taking:
             if seen is not None and self.get() is not seen:
                 return self.get()
-            now = time.monotonic()
-            gained = (now - self._refilled_at) / _REFILL_AFTER
-            self._refetches = min(_FORCED_REFETCHES, self._refetches + gained)
-            self._refilled_at = now
-            if self._refetches < 1:
+            if not (self._strangers if for_stranger else self._bucket).take():
                 return None
-            self._refetches -= 1
             return self.get(force=True)
 
     def _try(self) -> None:

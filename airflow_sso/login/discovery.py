@@ -35,6 +35,10 @@ class Metadata:
     userinfo_endpoint: str | None
     sends_iss: bool
     """RFC 9207: the authorization response carries ``iss``."""
+    end_session_endpoint: str | None
+    """RP-Initiated Logout 1.0, section 2.1."""
+    older_end_session_endpoint: str | None
+    """The vendor's own, from before there was the standard's."""
 
 
 class ProviderDocuments:
@@ -60,6 +64,10 @@ class ProviderDocuments:
         """
         return self._keys.fetched_again(seen)
 
+    def keys_fetched_for_stranger(self, seen: list[Key]) -> list[Key] | None:
+        """The same for a token that anybody may have sent; it uses up nothing that sign-ins need."""
+        return self._keys.fetched_again(seen, for_stranger=True)
+
     def _fetch_metadata(self) -> Metadata:
         vendor = vendor_of(self._settings)
         what = f"discovery of {self._settings.name}"
@@ -68,16 +76,20 @@ class ProviderDocuments:
         if document.get("issuer") != expected:
             # Discovery 1.0, section 4.3: must be identical, or keys of another issuer would count.
             raise WrongIssuer(f"{what}: its issuer is {document.get('issuer')!r}, not {expected!r}")
+        older = vendor.older_sign_out[0] if vendor.older_sign_out else ""
         return Metadata(
             issuer=expected,
             authorization_endpoint=self._endpoint(document, "authorization_endpoint"),
             token_endpoint=self._endpoint(document, "token_endpoint"),
             jwks_uri=self._endpoint(document, "jwks_uri"),
-            userinfo_endpoint=(
-                self._endpoint(document, "userinfo_endpoint") if document.get("userinfo_endpoint") else None
-            ),
+            userinfo_endpoint=self._optional_endpoint(document, "userinfo_endpoint"),
             sends_iss=document.get("authorization_response_iss_parameter_supported") is True,
+            end_session_endpoint=self._optional_endpoint(document, "end_session_endpoint"),
+            older_end_session_endpoint=self._optional_endpoint(document, older),
         )
+
+    def _optional_endpoint(self, document: dict[str, Any], name: str) -> str | None:
+        return self._endpoint(document, name) if document.get(name) else None
 
     def _endpoint(self, document: dict[str, Any], name: str) -> str:
         url = document.get(name)

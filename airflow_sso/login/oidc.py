@@ -1,14 +1,17 @@
 """The OpenID Connect exchange: send the browser away, and make an Identity of what it brings back.
 
 Authorization code with PKCE S256, state and nonce, always. What must stay true: the ID token is the
-only thing that says who somebody is, and it comes from the token endpoint that discovery names.
+only thing that says who somebody is, and it comes from the token endpoint that discovery names; only a
+verified logout token says that somebody has signed out there.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import requests
 from authlib.integrations.base_client.errors import OAuthError
@@ -24,7 +27,7 @@ from airflow_sso.errors import (
     first_line,
 )
 from airflow_sso.identity import Identity
-from airflow_sso.login import client_auth, id_token
+from airflow_sso.login import client_auth, id_token, logout_token
 from airflow_sso.login.attempt import Attempt
 from airflow_sso.login.claims import missing_claims, to_identity
 from airflow_sso.login.discovery import Metadata, ProviderDocuments
@@ -33,16 +36,23 @@ from airflow_sso.login.http import bound, get_json, json_object
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.oidc_settings import OidcProvider
 
+_LONGEST_SIGN_OUT = 7000  # characters of an address; browsers, proxies and providers take 8 kB
 _MAX_ERROR = 120  # of a provider's error text; it may hold names (fact A18), so it is never logged whole
 
 
 class OidcDoor:
     """One OIDC provider that people may sign in through."""
 
-    def __init__(self, settings: OidcProvider, redirect_uri: str) -> None:
+    def __init__(self, settings: OidcProvider, redirect_uri: str, signed_out_url: str) -> None:
         self.settings = settings
         self._redirect_uri = redirect_uri
+        self._signed_out_url = signed_out_url
         self._documents = ProviderDocuments(settings)
+
+    @property
+    def issuer(self) -> str:
+        """What the provider calls itself, by its configuration."""
+        return vendor_of(self.settings).issuer(self.settings)
 
     def start(self, attempt: Attempt, *, switch_account: bool = False) -> str:
         """The address of the provider's sign-in page for a fresh attempt.
@@ -78,11 +88,69 @@ class OidcDoor:
         missing = missing_claims(claims, self.settings)
         if missing and metadata.userinfo_endpoint and vendor_of(self.settings).userinfo:
             claims = self._completed(claims, missing, metadata.userinfo_endpoint, answer.get("access_token"))
-        return to_identity(claims, self.settings)
+        identity = to_identity(claims, self.settings)
+        if not self.settings.provider_sign_out:
+            return identity
+        return dataclasses.replace(identity, sign_out_hints=self._hints(claims, answer["id_token"]))
 
-    def sign_out(self, _hints: Mapping[str, str]) -> SignOut | None:
-        """Not yet."""
-        return None
+    def _hints(self, claims: id_token.VerifiedClaims, token: str) -> dict[str, str]:
+        """What :meth:`sign_out` will want; a token that fits into no address is not worth keeping."""
+        hints = {"id_token": token if len(token) < _LONGEST_SIGN_OUT else ""}
+        name = vendor_of(self.settings).logout_hint_claim
+        if name and isinstance(claims.get(name), str):
+            hints["login_hint"] = claims[name]
+        return hints
+
+    def sign_out(self, hints: Mapping[str, str]) -> SignOut | None:
+        """Where the browser signs out at the provider (RP-Initiated Logout 1.0, section 2).
+
+        :param hints: as :meth:`finish` kept them.
+        :return: ``None`` where the provider offers no sign-out.
+        :raises ProviderUnreachable: when its discovery document cannot be read.
+        """
+        metadata, older = self._documents.metadata(), vendor_of(self.settings).older_sign_out
+        query: dict[str, str] = {}
+        if metadata.end_session_endpoint:
+            query = {
+                "client_id": self.settings.client_id,
+                "post_logout_redirect_uri": self._signed_out_url,
+                "logout_hint": hints.get("login_hint", ""),
+                "id_token_hint": hints.get("id_token", ""),
+            }
+        endpoint = metadata.end_session_endpoint or metadata.older_end_session_endpoint
+        if endpoint is None:
+            return None
+        if older and endpoint == metadata.older_end_session_endpoint:  # also under the standard's name
+            query[older[1]] = self._signed_out_url
+        url = _with_query(endpoint, query)
+        if len(url) > _LONGEST_SIGN_OUT:
+            url = _with_query(endpoint, {**query, "id_token_hint": ""})
+        return SignOut(url)
+
+    def verify_logout(self, unverified_token: str) -> logout_token.VerifiedNotice:
+        """What a logout token says (Back-Channel Logout 1.0, section 2.6).
+
+        :raises TokenRefused: naming in its ``detail`` the check that failed.
+        :raises ProviderUnreachable: when the provider's keys cannot be had; it may send the token again.
+        """
+        try:
+            keys = self._documents.keys()
+        except WrongIssuer as cause:  # of its discovery document, which is no fault of the token's
+            raise ProviderUnreachable(cause.detail) from None
+        expected = logout_token.Expected(
+            issuer=self.issuer,
+            client_id=self.settings.client_id,
+            algorithms=self._algorithms,
+            clock_skew=self.settings.clock_skew,
+            now=time.time(),
+        )
+        return logout_token.verify(
+            unverified_token, expected, keys, lambda: self._documents.keys_fetched_for_stranger(keys)
+        )
+
+    @property
+    def _algorithms(self) -> tuple[str, ...]:
+        return self.settings.id_token_algorithms or vendor_of(self.settings).algorithms
 
     def adopts(self, identity: Identity) -> str | None:
         """The username that Airflow's own Azure sign-in would have given this person, if it counts here."""
@@ -107,7 +175,7 @@ class OidcDoor:
             issuer=metadata.issuer,
             client_id=self.settings.client_id,
             nonce=attempt.nonce,
-            algorithms=self.settings.id_token_algorithms or vendor.algorithms,
+            algorithms=self._algorithms,
             clock_skew=self.settings.clock_skew,
             now=time.time(),
             access_token=access_token if isinstance(access_token, str) else None,
@@ -153,6 +221,13 @@ class OidcDoor:
             code_challenge_method="S256",
         )
         return bound(session, self.settings.http)
+
+
+def _with_query(endpoint: str, query: Mapping[str, str]) -> str:
+    """An endpoint may have a query of its own (fact A6); what is empty is left out."""
+    parts = urlsplit(endpoint)
+    own = parse_qsl(parts.query, keep_blank_values=True)
+    return parts._replace(query=urlencode([*own, *((k, v) for k, v in query.items() if v)])).geturl()
 
 
 def _check_response_issuer(metadata: Metadata, response: Mapping[str, str]) -> None:

@@ -62,6 +62,11 @@ class OidcVendor(Vendor):
         the ``prompt`` that offers another account; ``login`` is all that a provider must know (Core, 15.1).
     ``assertion_algorithm``
         what our client assertions are signed with (RFC 7523).
+    ``logout_hint_claim``
+        the claim of the ID token that its sign-out takes as ``logout_hint``.
+    ``older_sign_out``
+        where servers without the standard's ``end_session_endpoint`` sign out, by its name in the
+        discovery document, and the parameter there that says where to go afterwards.
     """
 
     issuer: Callable[[Any], str]
@@ -71,6 +76,8 @@ class OidcVendor(Vendor):
     assertion_algorithm: str = "RS256"
     userinfo: bool = True
     switch_prompt: str = "login"
+    logout_hint_claim: str | None = None
+    older_sign_out: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +172,7 @@ OIDC_VENDORS: dict[str, OidcVendor] = {
         ),
         algorithms=("RS256",),
         switch_prompt="select_account",
+        logout_hint_claim="login_hint",  # fact A28
         client_auth_method="post",
         assertion_algorithm="PS256",  # fact A20
         userinfo=False,  # fact A32: it knows no groups, and nothing that the ID token lacks
@@ -187,6 +195,7 @@ OIDC_VENDORS: dict[str, OidcVendor] = {
         authority=lambda s: s.authority or f"oidc:{s.name}",
         # Groups arrive under whatever name the directory gives them (fact E3).
         claims=_STANDARD_CLAIMS.model_copy(update={"groups": ("groups", "memberOf", "isMemberOf")}),
+        older_sign_out=("ping_end_session_endpoint", "TargetResource"),  # fact E1
     ),
     "generic": OidcVendor(
         issuer=lambda s: s.issuer,

@@ -3,7 +3,8 @@
  *   node server.mjs PORT REDIRECT_URI id_token|userinfo
  *
  * The last word says where it tells about people. The client's secret is in CLIENT_SECRET; with a
- * certificate in CLIENT_CERTIFICATE (PEM) it must sign an assertion instead (private_key_jwt). Whoever types
+ * certificate in CLIENT_CERTIFICATE (PEM) it must sign an assertion instead (private_key_jwt). Where
+ * SIGNED_OUT_URI and BACKCHANNEL_LOGOUT_URI are set, it signs people out as well. Whoever types
  * a name of PEOPLE into its sign-in page is that person; any password will do. */
 
 import { X509Certificate, generateKeyPairSync } from 'node:crypto';
@@ -18,13 +19,21 @@ const PEOPLE = {
   alan: { given_name: 'Alan', family_name: 'Kay', groups: ['everyone'] },
 };
 
-const { CLIENT_SECRET, CLIENT_CERTIFICATE } = process.env;
+const { CLIENT_SECRET, CLIENT_CERTIFICATE, SIGNED_OUT_URI, BACKCHANNEL_LOGOUT_URI } = process.env;
 const credentials = CLIENT_CERTIFICATE
   ? {
       token_endpoint_auth_method: 'private_key_jwt',
       jwks: { keys: [new X509Certificate(CLIENT_CERTIFICATE).publicKey.export({ format: 'jwk' })] },
     }
   : { client_secret: CLIENT_SECRET };
+
+const signingOut = BACKCHANNEL_LOGOUT_URI
+  ? {
+      post_logout_redirect_uris: [SIGNED_OUT_URI],
+      backchannel_logout_uri: BACKCHANNEL_LOGOUT_URI,
+      backchannel_logout_session_required: true, // and so the ID token has a sid
+    }
+  : {};
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 
@@ -33,10 +42,12 @@ const provider = new Provider(`http://localhost:${port}`, {
     {
       client_id: 'airflow',
       ...credentials,
+      ...signingOut,
       redirect_uris: [redirectUri],
     },
   ],
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256' }] },
+  features: { backchannelLogout: { enabled: true } },
   pkce: { required: () => true },
   claims: {
     openid: ['sub'],
