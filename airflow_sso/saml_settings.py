@@ -40,6 +40,8 @@ class SamlProvider(Provider):
     """Ask for a fresh proof of identity at every sign-in, whatever session the provider has."""
     idp_initiated: Literal["restart", "refuse", "insecure_idp_initiated"] = "restart"
     """What becomes of a response that nobody here asked for (a tile on a portal)."""
+    insecure_unsigned_logout: bool = False
+    """Obey logout requests that are not signed: whoever knows a NameID can end that person's sessions."""
 
     @property
     def signs_requests(self) -> bool:

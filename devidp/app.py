@@ -17,6 +17,7 @@ from devidp import (
     control,
     documents,
     faults,
+    logout,
     saml_logout,
     saml_metadata,
     saml_sso,
@@ -34,7 +35,7 @@ Handler = Callable[[State, Face], Response]
 LOGGED_VALUES = (
     "client_id", "response_type", "response_mode", "redirect_uri", "scope", "code_challenge_method", "prompt",
     "login_hint", "domain_hint", "max_age", "grant_type", "post_logout_redirect_uri", "person", "acr_values",
-    "ui_locales", "client_assertion_type",
+    "ui_locales", "client_assertion_type", "logout_hint", "TargetResource",
 )  # fmt: skip
 
 
@@ -61,7 +62,8 @@ def _add_face(app: Flask, state: State, face: Face) -> None:
         # Every method reaches the handler, which answers the wrong ones as this vendor does.
         ("token", face.token, ("GET", "POST", "PUT", "DELETE"), token_endpoint.handle),
         ("userinfo", face.userinfo, ("GET", "POST"), documents.userinfo),
-        ("logout", face.logout, ("GET", "POST"), documents.logout),
+        ("logout", face.logout, ("GET", "POST"), logout.handle),
+        *([("older_logout", face.older_logout, ("GET", "POST"), logout.older)] if face.older_logout else ()),
     )
     for endpoint, path, methods, handler in rows:
         view = _wrapped(state, face, endpoint, handler)

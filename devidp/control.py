@@ -13,11 +13,13 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 
-from devidp import knobs, saml_control, sign
+from devidp import knobs, logout_control, saml_control, sign
 from devidp.errors import REASONS
 from devidp.faces import FACES
 from devidp.settings import LOOPBACK_NAMES
 from devidp.state import State
+
+_ADDRESSES = ("redirect_uris", "post_logout_redirect_uris", "backchannel_logout_uris")
 
 
 def blueprint(state: State) -> Blueprint:
@@ -28,6 +30,7 @@ def blueprint(state: State) -> Blueprint:
     for add in (_add_knobs, _add_log, _add_people, _add_keys, _add_client):
         add(control, state)
     saml_control.add(control, state, _body)
+    logout_control.add(control, state, _body)
     return control
 
 
@@ -166,9 +169,9 @@ def _add_keys(control: Blueprint, state: State) -> None:
 def _add_client(control: Blueprint, state: State) -> None:
     @control.post("/clients")
     def change_client() -> Response:
-        """Adds redirect URIs and certificates (PEM); replaces the secret. The answer shows no secret."""
-        body = _body("redirect_uris", "post_logout_redirect_uris", "certificates", "client_secret")
-        for name in ("redirect_uris", "post_logout_redirect_uris", "certificates"):
+        """Adds addresses and certificates (PEM); replaces the secret. The answer shows no secret."""
+        body = _body(*_ADDRESSES, "certificates", "client_secret")
+        for name in (*_ADDRESSES, "certificates"):
             values = body.get(name, [])
             if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
                 raise ValueError(f"{name} must be a list of strings")
@@ -176,15 +179,14 @@ def _add_client(control: Blueprint, state: State) -> None:
         if not isinstance(secret, str) or not secret:
             raise ValueError("client_secret must be a string that is not empty")
         client = state.client
-        client.redirect_uris.update(body.get("redirect_uris", []))
-        client.post_logout_redirect_uris.update(body.get("post_logout_redirect_uris", []))
+        for name in _ADDRESSES:
+            getattr(client, name).update(body.get(name, []))
         client.certificates.extend(body.get("certificates", []))
         client.secret = secret
         return jsonify(
             {
                 "client_id": client.client_id,
-                "redirect_uris": sorted(client.redirect_uris),
-                "post_logout_redirect_uris": sorted(client.post_logout_redirect_uris),
+                **{name: sorted(getattr(client, name)) for name in _ADDRESSES},
                 "certificates": len(client.certificates),
             }
         )

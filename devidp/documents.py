@@ -1,4 +1,4 @@
-"""What can be fetched: the discovery document, the key set, userinfo, and the way out.
+"""What can be fetched: the discovery document, the key set and userinfo.
 
 The key set is built when it is asked for, so a rotation shows at once. Userinfo takes only this
 face's own access tokens, and only in the Authorization header (RFC 6750 2.1).
@@ -7,12 +7,10 @@ face's own access tokens, and only in the Authorization header (RFC 6750 2.1).
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from flask import Response, g, jsonify, make_response, redirect, request
+from flask import Response, g, jsonify, request
 
-from devidp import keys, page, tokens
-from devidp.authorize import COOKIE
+from devidp import keys, tokens
 from devidp.faces import Face
 from devidp.settings import OTHER_TENANT_ID
 from devidp.state import State
@@ -63,19 +61,3 @@ def userinfo(state: State, face: Face) -> Response:
         answer |= tokens.group_claims(state, face, person)
     g.outcome = "claims"
     return jsonify(answer)
-
-
-def logout(state: State, face: Face) -> Response:
-    """RP-Initiated Logout 1.0: only a registered address is gone to; else the person stays on our page."""
-    state.sign_out_browser(request.cookies.get(COOKIE), face)
-    target = request.values.get("post_logout_redirect_uri")
-    client = state.client
-    if target is None or target not in client.post_logout_redirect_uris | client.redirect_uris:
-        g.outcome = "page"
-        return page.message(face, "You are signed out", "You can close this window.")
-    parts = urlsplit(target)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    if "state" in request.values:
-        query.append(("state", request.values["state"]))
-    g.outcome = "redirect"
-    return make_response(redirect(urlunsplit(parts._replace(query=urlencode(query))), 302))

@@ -46,6 +46,10 @@ class Face:
     jwks: str
     userinfo: str
     logout: str
+    older_logout: str | None = None
+    logout_goes_to: str = "post_logout_redirect_uris"
+    """Which registered addresses one may be sent to after signing out."""
+    logout_asks_who: bool = False
     claims: Callable[[Person, SignIn], dict[str, Any]]
     userinfo_claims: frozenset[str]
     discovery: dict[str, Any]
@@ -167,6 +171,8 @@ ENTRA = Face(
     jwks=f"{_TENANT}/discovery/v2.0/keys",
     userinfo="/oidc/userinfo",
     logout=f"{_TENANT}/oauth2/v2.0/logout",
+    logout_goes_to="redirect_uris",  # fact A28
+    logout_asks_who=True,
     claims=_entra_claims,
     userinfo_claims=_PERSONAL | {"picture"},
     error_body=errors.entra_body,
@@ -269,6 +275,7 @@ PINGFEDERATE = Face(
     jwks="/pf/pf/JWKS",
     userinfo="/pf/idp/userinfo.openid",
     logout="/pf/idp/init_logout.openid",
+    older_logout="/pf/idp/startSLO.ping",
     claims=_pingfederate_claims,
     userinfo_claims=_STANDARD,
     error_body=errors.pingfederate_body,

@@ -166,6 +166,14 @@ def encode_members(members: dict[str, Any], again: dict[str, Any] | None = None)
     return text.encode()
 
 
+def decoded_members(raw: bytes) -> dict[str, Any]:
+    """A JSON object. :raises ValueError: when it is none."""
+    members = json.loads(raw)
+    if not isinstance(members, dict):
+        raise ValueError("not an object")
+    return members
+
+
 def compact(header: bytes, payload: bytes, alg: str, key: SigningKey) -> str:
     """Sign header and payload as they are. HS256 uses the *public* key as its secret: the classic attack."""
     signing_input = f"{b64url(header)}.{b64url(payload)}"

@@ -231,9 +231,9 @@ _FAULTS = (
     ("truncate", BOOL, "the JSON answer stops half-way"),
     ("oversize", COUNT, "a member is added so that the JSON answer has at least so many bytes"),
 )
-ENDPOINTS = ("discovery", "jwks", "authorize", "token", "userinfo", "logout")
+ENDPOINTS = ("discovery", "jwks", "authorize", "token", "userinfo", "logout", "older_logout")
 SAML_ENDPOINTS = ("saml.metadata", "saml.sso", "saml.slo", "saml.start")
-_PAGES = frozenset({"authorize", "logout", *SAML_ENDPOINTS})
+_PAGES = frozenset({"authorize", "logout", "older_logout", *SAML_ENDPOINTS})
 _JSON_ONLY = frozenset({"set", "remove", "truncate", "oversize"})
 
 _ENDPOINTS = tuple(

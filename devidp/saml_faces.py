@@ -133,8 +133,8 @@ ENTRA = SamlFace(
     name_format=None,
     signs_errors=False,
     slo_bindings=(REDIRECT,),
-    # Fact C8: the sample's LogoutResponse has another Issuer than everything else, on purpose.
-    logout_issuer=f"/login{_TENANT}/",
+    # Fact C8: the sample's LogoutResponse bears the other of the two names (fact C2), on purpose.
+    logout_issuer=HOME_IDP,
     partner_parameter="appid",
     prefixes=("", ""),
     issuer_blank=" ",

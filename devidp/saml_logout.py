@@ -108,7 +108,7 @@ def _answer(
         return None
     fault = state.knobs.take("saml.logout", face.name)
     where = endpoint.response_location or endpoint.location
-    issuer = state.base + (face.logout_issuer or face.entity_id)
+    issuer = face.logout_issuer or face.issuer(state.base)
     answered = sx.new_id() if fault == "wrong_in_response_to" else in_response_to
     tree = _message(state, "LogoutResponse", _issuer(state, issuer, fault), where, answered)
     status = sx.add(tree, SAMLP, "Status")

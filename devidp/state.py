@@ -6,6 +6,7 @@ the few values a test may assert, never a code, a token, a verifier or a secret.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 import uuid
@@ -45,6 +46,7 @@ class Client:
     redirect_uris: set[str]
     post_logout_redirect_uris: set[str]
     certificates: list[str] = field(default_factory=list)
+    backchannel_logout_uris: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class BrowserSession:
     person: str
     sid: str
     auth_time: int
+    began: int = field(default_factory=itertools.count().__next__)
+    """Counts up: two sessions may begin within a second."""
 
 
 class RequestLog:
@@ -174,6 +178,21 @@ class State:
             session = BrowserSession(person.name, str(uuid.uuid4()), int(self.now()))
             self._browsers[cookie][face.name] = session
             return cookie, session
+
+    def sids_of(self, face: Face, person: Person) -> list[str]:
+        """The sessions that a person has here, oldest first."""
+        with self._lock:
+            found = [sessions.get(face.name) for sessions in self._browsers.values()]
+            mine = [one for one in found if one is not None and one.person == person.name]
+            return [one.sid for one in sorted(mine, key=lambda one: one.began)]
+
+    def end_sessions(self, face: Face, person: Person, sid: str | None) -> None:
+        """One session of a person, or all of them."""
+        with self._lock:
+            for sessions in self._browsers.values():
+                session = sessions.get(face.name)
+                if session is not None and session.person == person.name and sid in (None, session.sid):
+                    del sessions[face.name]
 
     def sign_out_browser(self, cookie: str | None, face: Face) -> None:
         with self._lock:

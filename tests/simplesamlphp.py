@@ -162,6 +162,11 @@ class SimpleSamlPhp(AbstractContextManager["SimpleSamlPhp"]):
         """The address that sends a person to a service provider that has not asked."""
         return f"{self.url}/saml2/idp/SSOService.php?spentityid={quote(entity_id, safe='')}"
 
+    @property
+    def sign_out_url(self) -> str:
+        """Where a person signs out of it and, one by one, of whatever it has signed them in to."""
+        return f"{self.url}/saml2/idp/initSLO.php?RelayState={quote(self.metadata_url, safe='')}"
+
     def sign_in(self, page: requests.Response, person: str, visitor: requests.Session) -> requests.Response:
         """Fill in its sign-in page; the page after it, which posts to the service provider."""
         assert asks_for_password(page), page.text[:2000]
@@ -185,10 +190,10 @@ def hidden_fields(page: requests.Response) -> dict[str, str]:
 
 
 def post_on(page: requests.Response, visitor: requests.Session, **options: Any) -> requests.Response:
-    """Press the button that a browser with scripts presses by itself: post the response."""
+    """Press the button that a browser with scripts presses by itself: post the message."""
     action = re.search(r'<form[^>]*action="([^"]*)"', page.text)
     fields = hidden_fields(page)
     assert action, page.text[:2000]
-    assert "SAMLResponse" in fields, page.text[:2000]
+    assert {"SAMLResponse", "SAMLRequest"} & set(fields), page.text[:2000]
     target = urljoin(page.url, html.unescape(action.group(1)))
     return visitor.post(target, data=fields, timeout=30, **options)

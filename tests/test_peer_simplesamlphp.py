@@ -79,6 +79,14 @@ VARIANTS = {
 }
 #: Treated by the tests themselves; ``rolled*`` know the peer whose keys are rolled over.
 OTHERS = ("any", "rolled", "rolled-early", "rolled-pinned")
+#: Those whose people are signed out both ways, every message signed: what the peer does differently, and
+#: which of the two bindings it says that it takes itself.
+SIGNED_LOGOUT = {"sign__logout": True, "validate__logout": True}
+SIGNS_OUT: dict[str, tuple[dict[str, Any], str]] = {
+    "out-redirect": ({}, "HTTP-Redirect"),
+    "out-post": ({"post_only": True}, "HTTP-POST"),
+    "out-named": (ENCRYPTS_NAME, "HTTP-Redirect"),
+}
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,14 @@ class Federation:
     def trust(self, name: str, **options: Any) -> None:
         """The peer's administrator registers us once more, with other options."""
         self.parsed[name] = self.peer_of(name).trust(self.our_metadata(name), **options)
+
+    def trust_with_logout(self, name: str, **changes: Any) -> None:
+        """Register us with signed logout, by the one binding where there is one."""
+        options = {**SIGNS_BOTH, **SIGNED_LOGOUT, **SIGNS_OUT[name][0], **changes}
+        if options.pop("post_only", False):
+            read = self.peer.trust(self.our_metadata(name))["SingleLogoutService"]
+            options["SingleLogoutService"] = [one for one in read if one["Binding"].endswith(":HTTP-POST")]
+        self.trust(name, **options)
 
     @contextmanager
     def treated(self, name: str, **options: Any) -> Iterator[None]:
@@ -144,11 +160,15 @@ def federation(
             for name in ("peer", "rolling")
         )
         federation = Federation(airflow, peer, rolling, parsed={})
-        airflow.configure([entry(federation, name, certificate("airflow")) for name in (*VARIANTS, *OTHERS)])
+        entries = [entry(federation, name, certificate("airflow")) for name in (*VARIANTS, *OTHERS)]
+        entries += [entry_with_logout(federation, name, certificate("airflow"), folder) for name in SIGNS_OUT]
+        airflow.configure(entries)
         running.callback(airflow.stop)
         airflow.start()
         for name in (*VARIANTS, *OTHERS):
             federation.trust(name, **(VARIANTS[name].options if name in VARIANTS else SIGNS_BOTH))
+        for name in SIGNS_OUT:
+            federation.trust_with_logout(name)
         yield federation
 
 
@@ -168,6 +188,21 @@ def entry(federation: Federation, name: str, certificate: Certificate) -> dict[s
         **({"metadata_fingerprint": [fingerprint(peer.certificate)]} if name == "rolled-pinned" else {}),
         **variant.settings,
     }
+
+
+def entry_with_logout(
+    federation: Federation, name: str, certificate: Certificate, folder: Path
+) -> dict[str, Any]:
+    """The same, where signing out leads to the peer, by the binding that its metadata is made to say."""
+    binding = SIGNS_OUT[name][1]
+    metadata = requests.get(federation.peer.metadata_url, timeout=30).text
+    service = 'SingleLogoutService Binding="urn:oasis:names:tc:SAML:2.0:bindings:'
+    assert f"{service}HTTP-Redirect" in metadata
+    path = folder / f"{name}.xml"
+    path.write_text(metadata.replace(f"{service}HTTP-Redirect", f"{service}{binding}"))
+    made = entry(federation, name, certificate)
+    del made["metadata_url"]
+    return {**made, "metadata_file": str(path), "provider_sign_out": True}
 
 
 def fingerprint(certificate: Certificate) -> str:
@@ -404,6 +439,87 @@ def test_a_response_counts_once_and_in_one_browser(federation: Federation) -> No
     replayed = post_on(page, victim)
     assert facts(replayed)[0] in ("SSO-101", "SSO-204")
     assert victim.who() is None
+
+
+# --- single logout ------------------------------------------------------------------------------------
+
+
+def is_known_there(federation: Federation, name: str, visitor: Visitor) -> bool:
+    """Whether the peer answers for this browser without asking for a password."""
+    return "SAMLResponse" in hidden_fields(start(federation, name, visitor))
+
+
+def held_by(visitor: Visitor) -> Visitor:
+    """The same cookies in other hands."""
+    copied = visitor.stack.visitor()
+    copied.cookies.update(visitor.cookies)
+    return copied
+
+
+@pytest.mark.parametrize("name", SIGNS_OUT)
+def test_signing_out_of_airflow_signs_out_there(federation: Federation, name: str) -> None:
+    """Our LogoutRequest is signed, which it insists on, and its signed answer is one that we verify."""
+    visitor, _ = sign_in(federation, name, "grace")
+    assert is_known_there(federation, name, visitor)
+    held, before, peer_before = held_by(visitor), len(federation.airflow.log), len(federation.peer.log)
+    page = visitor.at("/auth/logout/")
+    if name == "out-post":
+        page = post_on(page, visitor)
+        page = post_on(page, visitor)  # its answer, by POST too, as our metadata is registered there
+    assert page.url == f"{federation.airflow.url}/auth/signed-out/", page.text[:2000]
+    assert held.who() is None
+    assert "did not confirm a sign-out" not in federation.airflow.log[before:]
+    assert "Received SAML 2.0 LogoutRequest from" in federation.peer.log[peer_before:]
+    assert not is_known_there(federation, name, visitor)
+
+
+@pytest.mark.parametrize("name", SIGNS_OUT)
+def test_signing_out_there_signs_out_of_airflow(federation: Federation, name: str) -> None:
+    """Its LogoutRequest, with the NameID encrypted at one of them, and our answer that it verifies."""
+    visitor, _ = sign_in(federation, name, "grace")
+    bystander, _ = sign_in(federation, name, "grace")
+    held, peer_before = held_by(visitor), len(federation.peer.log)
+    assert held.who() == "grace"
+    page = visitor.get(federation.peer.sign_out_url, timeout=30)
+    if name == "out-post":
+        page = post_on(page, visitor)
+        assert "You are signed out of Airflow" in page.text
+        page = post_on(page, visitor)
+    assert page.ok, page.text[:2000]
+    assert page.url.startswith(federation.peer.url)
+    assert held.who() is None
+    assert bystander.who() == "grace", "another session of the same person"
+    said = federation.peer.log[peer_before:]
+    assert "Received SAML 2.0 LogoutResponse from" in said
+    assert "Unsuccessful logout" not in said
+    assert not is_known_there(federation, name, visitor)
+
+
+def test_an_unsigned_logout_request_of_its_ends_nothing(federation: Federation) -> None:
+    """The control is the one above."""
+    federation.trust_with_logout("out-redirect", sign__logout=False)
+    try:
+        visitor, _ = sign_in(federation, "out-redirect", "edsger")
+        held = held_by(visitor)
+        before = len(federation.airflow.log)
+        page = visitor.get(federation.peer.sign_out_url, timeout=30)
+        assert facts(page)[0] == "SSO-201"
+        assert "the logout request is not signed" in federation.airflow.log[before:]
+        assert held.who() == "edsger"
+    finally:
+        federation.trust_with_logout("out-redirect")
+
+
+def test_it_takes_our_logout_request_only_as_we_signed_it(federation: Federation) -> None:
+    visitor, _ = sign_in(federation, "out-redirect", "edsger")
+    sent = visitor.at("/auth/logout/", allow_redirects=False).headers["Location"]
+    peer_before = len(federation.peer.log)
+    assert visitor.get(sent.partition("&SigAlg=")[0], timeout=30).url.startswith(federation.peer.url)
+    assert "no signature found on message" in federation.peer.log[peer_before:]
+    assert is_known_there(federation, "out-redirect", visitor)
+    page = visitor.get(sent, timeout=30)
+    assert page.url == f"{federation.airflow.url}/auth/signed-out/"
+    assert not is_known_there(federation, "out-redirect", visitor)
 
 
 # --- a certificate is rolled over -------------------------------------------------------------------

@@ -28,9 +28,20 @@ from airflow_sso.provider_settings import check_url
 from airflow_sso.saml_settings import SamlProvider
 
 REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
+POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 _PROTOCOL = saml_xml.SAMLP
 _MOST_CERTIFICATES = 20
 _SHORTEST_CACHE = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogoutService:
+    """A ``SingleLogoutService`` (SAML Metadata, section 2.2.2): where logout messages go, and how."""
+
+    binding: str
+    location: str
+    response_location: str | None
+    """Where answers go, if elsewhere than requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +51,8 @@ class IdpMetadata:
     entity_id: str
     sign_on_url: str
     """Takes AuthnRequests by HTTP-Redirect."""
-    logout_url: str | None
-    """Takes answers to its LogoutRequests by HTTP-Redirect, if it does."""
+    logout: LogoutService | None
+    """Takes logout messages, if it takes any: by HTTP-Redirect if it can, else by HTTP-POST."""
     signing_certificates: tuple[x509.Certificate, ...]
     wants_signed_requests: bool
     valid_until: datetime | None
@@ -65,9 +76,12 @@ class IdpDocument:
         changed = self._settings.metadata_file is not None and self._stamp() != self._file_stamp
         return self._valid(self._cached.get(force=changed))
 
-    def fetched_again(self, seen: IdpMetadata) -> IdpMetadata | None:
-        """The metadata, read anew because no key fitted; ``None`` when that was asked too often."""
-        newer = self._cached.fetched_again(seen)
+    def fetched_again(self, seen: IdpMetadata, *, for_stranger: bool = False) -> IdpMetadata | None:
+        """The metadata, read anew because no key fitted; ``None`` when that was asked too often.
+
+        :param for_stranger: for a message that anybody may have sent; it uses up nothing that sign-ins need.
+        """
+        newer = self._cached.fetched_again(seen, for_stranger=for_stranger)
         return self._valid(newer) if newer else None
 
     def judged_certificates(self, metadata: IdpMetadata) -> list[tuple[x509.Certificate, str | None]]:
@@ -131,7 +145,7 @@ def read(data: bytes, settings: SamlProvider) -> IdpMetadata:
     return IdpMetadata(
         entity_id=entity_id,
         sign_on_url=_sign_on_url(role, settings),
-        logout_url=_address(role, "SingleLogoutService", "ResponseLocation", settings),
+        logout=_logout_service(role, settings),
         signing_certificates=_signing_certificates(role, settings),
         wants_signed_requests=role.get("WantAuthnRequestsSigned") in ("true", "1"),
         valid_until=_earliest(descriptor, role),
@@ -163,22 +177,34 @@ def _speaks_saml2(role: Element) -> bool:
 
 
 def _sign_on_url(role: Element, settings: SamlProvider) -> str:
-    url = _address(role, "SingleSignOnService", "Location", settings)
-    if url is None:
-        raise ValueError("it has no SingleSignOnService for HTTP-Redirect")
-    return url
-
-
-def _address(role: Element, service: str, attribute: str, settings: SamlProvider) -> str | None:
-    """The first address of a service for HTTP-Redirect; ``Location`` stands in for the other one."""
-    for element in find(role, f"md:{service}"):
+    for element in find(role, "md:SingleSignOnService"):
         if element.get("Binding") == REDIRECT:
-            url = str(element.get(attribute) or element.get("Location")).strip()
-            if "#" in url:
-                raise ValueError(f"the address of its {service} has a fragment")
-            check_url(url.partition("?")[0], what=service, insecure_http=settings.insecure_http)
-            return url
+            return _address(element, "Location", settings)
+    raise ValueError("it has no SingleSignOnService for HTTP-Redirect")
+
+
+def _logout_service(role: Element, settings: SamlProvider) -> LogoutService | None:
+    services = find(role, "md:SingleLogoutService")
+    for binding in (REDIRECT, POST):
+        for element in services:
+            if element.get("Binding") == binding:
+                elsewhere = bool(element.get("ResponseLocation"))
+                return LogoutService(
+                    binding=binding,
+                    location=_address(element, "Location", settings),
+                    response_location=_address(element, "ResponseLocation", settings) if elsewhere else None,
+                )
     return None
+
+
+def _address(service: Element, attribute: str, settings: SamlProvider) -> str:
+    """Where browsers may be sent to."""
+    url = str(service.get(attribute)).strip()
+    name = service.tag.rpartition("}")[2]
+    if "#" in url:
+        raise ValueError(f"the address of its {name} has a fragment")
+    check_url(url.partition("?")[0], what=name, insecure_http=settings.insecure_http)
+    return url
 
 
 def _signing_certificates(role: Element, settings: SamlProvider) -> tuple[x509.Certificate, ...]:

@@ -1,14 +1,15 @@
 """The SAML exchange: send the browser away, and make an Identity of the response that comes back.
 
-Web browser SSO profile, AuthnRequest by HTTP-Redirect, response by HTTP-POST. What must stay true: a
-response is verified when it arrives and again when the browser's own cookie has fetched it, so that
-neither the database nor the way between is trusted.
+Web browser SSO profile, AuthnRequest by HTTP-Redirect, response by HTTP-POST; single logout both ways.
+What must stay true: a response is verified when it arrives and again when the browser's own cookie has
+fetched it, so that neither the database nor the way between is trusted.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from cryptography import x509
@@ -17,12 +18,21 @@ from airflow_sso import certificates, models
 from airflow_sso.certificates import OurKeys
 from airflow_sso.errors import ConfigurationFaulty, SignatureInvalid
 from airflow_sso.identity import Identity
-from airflow_sso.login import assertion, saml_messages, saml_response
+from airflow_sso.login import (
+    assertion,
+    saml_bindings,
+    saml_logout,
+    saml_logout_messages,
+    saml_messages,
+    saml_response,
+)
 from airflow_sso.login.assertion import VerifiedAssertion
 from airflow_sso.login.attempt import Attempt
 from airflow_sso.login.claims import to_identity
 from airflow_sso.login.doors import SignOut
 from airflow_sso.login.idp_metadata import IdpDocument, IdpMetadata
+from airflow_sso.login.saml_bindings import UnverifiedMessage
+from airflow_sso.login.saml_logout import VerifiedLogout
 from airflow_sso.login.saml_messages import ServiceProvider
 from airflow_sso.login.saml_response import UnverifiedResponse
 from airflow_sso.login.vendors import claim_paths, vendor_of
@@ -31,8 +41,6 @@ from airflow_sso.secret import SecretUnavailable
 from airflow_sso.urls import Urls
 
 log = logging.getLogger(__name__)
-
-_MAX_RELAY_STATE = 80  # bytes; Bindings, section 3.4.3
 
 
 class SamlDoor:
@@ -66,8 +74,12 @@ class SamlDoor:
         :param response: holds ``SAMLResponse`` as it was posted; nothing in it is trusted.
         :raises SignInFailed: with the code that says why.
         """
-        unverified = self.read(response.get("SAMLResponse"))
-        return to_identity(self._verify(unverified, attempt), self.settings)
+        verified = self._verify(self.read(response.get("SAMLResponse")), attempt)
+        identity = to_identity(verified, self.settings)
+        if not self.settings.provider_sign_out:
+            return identity
+        hints = saml_logout_messages.hints(verified.name_id, verified.session_ref)
+        return replace(identity, sign_out_hints=hints)
 
     def read(self, posted: str | None) -> UnverifiedResponse:
         """A posted ``SAMLResponse``, parsed and not believed."""
@@ -90,25 +102,55 @@ class SamlDoor:
         """What is remembered of an assertion, so that it never counts again."""
         return models.assertion_key(self._document.current().entity_id, verified.id)
 
-    def answer_logout(self, query: Mapping[str, str], form: Mapping[str, str]) -> str | None:
-        """Where to send the browser with our answer to a LogoutRequest; ``None``: the provider takes none.
+    def read_logout(self, query: bytes, form: Mapping[str, str] | None) -> UnverifiedMessage:
+        """A logout message, parsed and not believed.
 
-        :raises SignatureInvalid: when the request cannot be read.
+        :param query: as it came.
+        :param form: what was posted; then the query does not count.
+        :raises SignatureInvalid: when there is none that may be parsed.
         """
-        request_id = saml_response.logout_request_id(query, form)
-        logout_url = self._document.current().logout_url
-        relay_state = (form if "SAMLRequest" in form else query).get("RelayState", "")[:_MAX_RELAY_STATE]
-        if logout_url is None:
+        return saml_bindings.by_redirect(query) if form is None else saml_bindings.by_post(form)
+
+    def verify_logout(self, message: UnverifiedMessage) -> VerifiedLogout:
+        """A LogoutRequest of the provider's that may be obeyed.
+
+        :raises SsoError: with the code that says why not.
+        """
+        provider = self._document.current()
+        expected = self._expected_of_logout(provider)
+        return saml_logout.verify(message, expected, *self._certificates_of(provider, for_stranger=True))
+
+    def answer_logout(self, request: VerifiedLogout, relay_state: str, *, obeyed: bool) -> SignOut | None:
+        """Where the browser goes with our answer; ``None``: the provider takes none."""
+        service = self._document.current().logout
+        if service is None:
             return None
-        return saml_messages.logout_not_supported(self._ours(), logout_url, request_id, relay_state)
+        status = saml_logout_messages.SUCCESS if obeyed else saml_logout_messages.DENIED
+        return saml_logout_messages.answer(self._ours(), service, request.id, status, relay_state)
+
+    def why_sign_out_not_confirmed(self, message: UnverifiedMessage) -> str | None:
+        """Why a LogoutResponse does not confirm the sign-out at the provider, if so; for the log.
+
+        :raises SsoError: when the provider's metadata cannot be had.
+        """
+        provider = self._document.current()
+        expected = self._expected_of_logout(provider)
+        certificates = self._certificates_of(provider, for_stranger=True)
+        return saml_logout.why_not_confirmed(message, expected, *certificates)
 
     def metadata(self) -> bytes:
         """Our metadata for this provider."""
         return saml_messages.metadata(self._ours())
 
-    def sign_out(self, _hints: Mapping[str, str]) -> SignOut | None:
-        """Not yet."""
-        return None
+    def sign_out(self, hints: Mapping[str, str]) -> SignOut | None:
+        """A LogoutRequest for the session that ``finish`` noted; ``None``: the provider takes none.
+
+        :raises SsoError: when the provider's metadata, or our keys, cannot be had.
+        """
+        service = self._document.current().logout
+        if service is None or not hints:
+            return None
+        return saml_logout_messages.request(self._ours(), service, hints)
 
     def adopts(self, _identity: Identity) -> str | None:
         """No stock sign-in of Airflow's speaks SAML, so there are no accounts of one to take over."""
@@ -128,19 +170,42 @@ class SamlDoor:
             required_claims=vendor_of(self.settings).required_claims(self.settings),
             private_key=keys.private_key if keys else None,
         )
-        return assertion.verify(
-            response,
-            expected,
+        return assertion.verify(response, expected, *self._certificates_of(provider))
+
+    def _expected_of_logout(self, provider: IdpMetadata) -> saml_logout.Expected:
+        keys = self._keys()
+        # Entra's logout messages may bear the other of its names (fact C8).
+        others = vendor_of(self.settings).entity_ids(self.settings) or ()
+        return saml_logout.Expected(
+            issuers=tuple(dict.fromkeys((provider.entity_id, *others))),
+            audience=self._entity_id,
+            slo_url=self._slo_url,
+            now=datetime.now(timezone.utc),
+            clock_skew=self.settings.clock_skew,
+            takes_unsigned=self.settings.insecure_unsigned_logout,
+            private_key=keys.private_key if keys else None,
+        )
+
+    def _certificates_of(
+        self, provider: IdpMetadata, *, for_stranger: bool = False
+    ) -> tuple[Sequence[x509.Certificate], Callable[[], Sequence[x509.Certificate] | None]]:
+        """Those known now, and how to ask once more.
+
+        :param for_stranger: a logout message takes no attempt to be sent, as a response does.
+        """
+        return (
             self._certificates(provider),
-            lambda: self._certificates_fetched_again(provider),
+            lambda: self._certificates_fetched_again(provider, for_stranger=for_stranger),
         )
 
     def _certificates(self, provider: IdpMetadata) -> Sequence[x509.Certificate]:
         return [one for one, why_not in self._document.judged_certificates(provider) if why_not is None]
 
-    def _certificates_fetched_again(self, seen: IdpMetadata) -> Sequence[x509.Certificate] | None:
+    def _certificates_fetched_again(
+        self, seen: IdpMetadata, *, for_stranger: bool
+    ) -> Sequence[x509.Certificate] | None:
         """Also where none may be used: an expired one may have been replaced since (fact C9)."""
-        newer = self._document.fetched_again(seen)
+        newer = self._document.fetched_again(seen, for_stranger=for_stranger)
         usable = self._certificates(newer or seen)
         if not usable:
             ((_, why_not), *_others) = self._document.judged_certificates(newer or seen)

@@ -1,4 +1,4 @@
-"""What we send in SAML: the AuthnRequest, answers to logout, and the metadata that says who we are.
+"""What we send in SAML: the AuthnRequest, whatever goes by redirect, and the metadata that says who we are.
 
 What must stay true: every name and address in them comes from configuration and ``external_url``;
 the AuthnRequest asks for no authentication context and no kind of NameID, because asking for one is
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import re
-import secrets
 import zlib
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,12 +20,9 @@ from onelogin.saml2.utils import OneLogin_Saml2_Utils
 from airflow_sso.certificates import OurKeys
 from airflow_sso.login import saml_time
 from airflow_sso.login.assertion import PERSISTENT
-from airflow_sso.login.idp_metadata import REDIRECT
+from airflow_sso.login.idp_metadata import POST, REDIRECT
+from airflow_sso.login.saml_bindings import RSA_SHA256
 from airflow_sso.login.saml_xml import DS, MD, NAMESPACES, SAML, SAMLP, Element, tag
-
-POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
-_STATUS = "urn:oasis:names:tc:SAML:2.0:status:"
-_RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,41 +58,21 @@ def sign_on_request(ours: ServiceProvider, sign_on_url: str, request_id: str, *,
     if force_authn:
         request.set("ForceAuthn", "true")
     etree.SubElement(request, tag("saml", "Issuer")).text = ours.entity_id
-    return _redirect(ours, sign_on_url, {"SAMLRequest": _deflated(etree.tostring(request))})
+    return redirect_url(ours, sign_on_url, "SAMLRequest", request, sign=ours.signs_requests)
 
 
-def logout_not_supported(
-    ours: ServiceProvider, logout_url: str, request_id: str, relay_state: str | None
+def redirect_url(
+    ours: ServiceProvider, address: str, name: str, message: Element, relay_state: str = "", *, sign: bool
 ) -> str:
-    """The address that answers a LogoutRequest: nobody was signed out here (Core, section 3.7.3.2).
+    """An address that carries a message, signed where there are keys (Bindings, section 3.4.4.1).
 
-    An answer lets the provider go on signing the person out elsewhere.
+    :param name: ``SAMLRequest`` or ``SAMLResponse``.
     """
-    response = etree.Element(
-        tag("samlp", "LogoutResponse"),
-        nsmap={"samlp": SAMLP, "saml": SAML},
-        ID=f"_{secrets.token_urlsafe(24)}",
-        Version="2.0",
-        IssueInstant=saml_time.written(datetime.now(timezone.utc)),
-        Destination=logout_url,
-        InResponseTo=request_id,
-    )
-    etree.SubElement(response, tag("saml", "Issuer")).text = ours.entity_id
-    status = etree.SubElement(response, tag("samlp", "Status"))
-    code = etree.SubElement(status, tag("samlp", "StatusCode"), Value=f"{_STATUS}Responder")
-    etree.SubElement(code, tag("samlp", "StatusCode"), Value=f"{_STATUS}RequestUnsupported")
-    message = {"SAMLResponse": _deflated(etree.tostring(response))}
-    return _redirect(ours, logout_url, message, relay_state)
-
-
-def _redirect(
-    ours: ServiceProvider, address: str, message: dict[str, str], relay_state: str | None = None
-) -> str:
-    """An address that carries a message, signed where we sign (Bindings, section 3.4.4.1)."""
-    query = urlencode({**message, **({"RelayState": relay_state} if relay_state else {})})
-    if ours.signs_requests and ours.keys:
+    fields = {name: _deflated(etree.tostring(message))}
+    query = urlencode({**fields, **({"RelayState": relay_state} if relay_state else {})})
+    if sign and ours.keys:
         # What is signed is the query as it is sent, the algorithm's name included.
-        query += "&" + urlencode({"SigAlg": _RSA_SHA256})
+        query += "&" + urlencode({"SigAlg": RSA_SHA256})
         signature = OneLogin_Saml2_Utils.sign_binary(query, ours.keys.private_key)
         query += "&" + urlencode({"Signature": base64.b64encode(signature).decode()})
     return f"{address}{'&' if '?' in address else '?'}{query}"

@@ -3,25 +3,32 @@
 A view of its own, because the identity provider posts across sites: no token against CSRF can come
 along, no Lax cookie either, and the rate limit of the sign-in view would lock out whole offices. What
 must stay true: the POST proves nothing about the browser that carries it, so it signs nobody in; the
-GET after it does, with the attempt's own cookie.
+GET after it does, with the attempt's own cookie; and only a verified LogoutRequest signs anybody out.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import flask
 from flask_appbuilder import BaseView, expose
-from werkzeug.exceptions import RequestEntityTooLarge
+from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sso import pages
-from airflow_sso.errors import NotOurAttempt, SignatureInvalid
+from airflow_sso import audit, pages
+from airflow_sso.accounts import notices, sessions
+from airflow_sso.accounts.ending import Endings
+from airflow_sso.accounts.notices import NoticeRepeated
+from airflow_sso.errors import NotOurAttempt, SsoError, TablesMissing
 from airflow_sso.login import attempt as attempts
 from airflow_sso.login import browser
 from airflow_sso.login.attempt import Attempt
-from airflow_sso.login.doors import Doors
+from airflow_sso.login.doors import Doors, SignOut
 from airflow_sso.login.journey import Journey, answer_refusals
 
+log = logging.getLogger(__name__)
+
+_BECAUSE = "the provider ended it (single logout)"
 _MAX_FORM = 500_000  # bytes; 150 groups (fact A15) are about 40,000
 
 
@@ -65,15 +72,57 @@ class SsoSamlView(Journey, BaseView):  # type: ignore[misc]
     @expose("/slo/<provider>", methods=["GET", "POST"])
     @answer_refusals
     def slo(self, provider: str) -> Any:
-        """Single logout: answers that it is not offered, so that the provider goes on with others."""
+        """The single logout service: takes the provider's requests, and its answers to ours."""
         doors, door = self.door(provider, "saml")
-        posted = flask.request.method == "POST"
-        form = {name: _posted(name) for name in ("SAMLRequest", "RelayState")} if posted else {}
-        query = browser.single_values(flask.request)
-        if "SAMLResponse" in query:  # the end of a sign-out that nobody here began
-            return flask.redirect(doors.urls.signed_out)
-        address = door.answer_logout(query, form)
-        return browser.uncached(flask.redirect(address)) if address else flask.abort(501)
+        try:
+            form = _logout_form()
+            if _is_answer(form):
+                # The session here has ended long before, and nothing that is said now changes that.
+                _note_answer(door, form)
+                return browser.uncached(flask.redirect(doors.urls.signed_out, 303))
+            return self._signed_out_there(doors, door, form)
+        except SsoError as error:
+            # No answer goes out: whoever wrote this could have us send one in anybody's name.
+            reference = flask.g.sso_reference
+            audit.notice_refused(error, reference, provider=provider)
+            return pages.notice_refused_page(error, doors.urls, doors.support_contact, reference=reference)
+
+    def _signed_out_there(self, doors: Doors, door: Any, form: dict[str, str] | None) -> Any:
+        """End what a verified request names, and answer it; the same for a session that nobody knows.
+
+        :raises SsoError: when it is not to be obeyed, or cannot be.
+        """
+        message = door.read_logout(flask.request.query_string, form)
+        request = door.verify_logout(message)
+        name, obeyed = door.settings.name, True
+        ended: Endings = ()
+        try:
+            ended = _carried_out(name, request)
+        except NoticeRepeated as repeated:
+            audit.notice_refused(NotOurAttempt(str(repeated)), flask.g.sso_reference, provider=name)
+            obeyed = False
+        except SQLAlchemyError as cause:
+            # Not answered, so that nobody believes it done; the same request may come again.
+            log.exception("airflow_sso: a logout request of %s could not be carried out", name)
+            raise TablesMissing(f"the database failed: {type(cause).__name__}") from None
+        answer = door.answer_logout(request, message.relay_state, obeyed=obeyed)
+        response = self._answered(doors, door, answer, obeyed=obeyed)
+        sessions.forget_ended(ended, response)
+        return browser.uncached(response)
+
+    def _answered(self, doors: Doors, door: Any, answer: SignOut | None, *, obeyed: bool) -> Any:
+        """The browser takes our answer to the provider, or stays here where the provider takes none."""
+        if answer is None:
+            return flask.redirect(doors.urls.signed_out, 303)
+        if not answer.form:
+            return flask.redirect(answer.url, 303)
+        return pages.sign_out_page(
+            answer.url,
+            answer.form,
+            door.settings.shown_as,
+            doors.support_contact,
+            step="answer" if obeyed else "deny",
+        )
 
     def _parked(
         self, doors: Doors, door: Any, response: Any, posted: str, attempt: Attempt, new_browser: str = ""
@@ -102,16 +151,38 @@ class SsoSamlView(Journey, BaseView):  # type: ignore[misc]
         return browser.uncached(flask.redirect(doors.urls.start(settings.name, again=True), 303))
 
 
-def _posted(name: str) -> str:
-    """A field of the form, which may stand once.
+def _carried_out(name: str, request: Any) -> Endings:
+    """:raises NoticeRepeated: when it was carried out before."""
+    how = {"because": _BECAUSE, "reference": flask.g.sso_reference}
+    if request.is_signed:
+        return notices.obey(name, request.id, request.targets, **how)
+    # Strangers fill no table: what anybody may have written is not remembered.
+    return tuple(one for target in request.targets for one in notices.obey_once(name, target, **how))
 
-    :raises SignatureInvalid: when the form is larger than any honest one; it is not read then.
-    """
-    flask.request.max_form_memory_size = flask.request.max_content_length = _MAX_FORM
+
+def _logout_form() -> dict[str, str] | None:
+    """What was posted, ``None`` when the message is in the query."""
+    if flask.request.method != "POST":
+        return None
+    return {name: _posted(name) for name in ("SAMLRequest", "SAMLResponse", "RelayState")}
+
+
+def _is_answer(form: dict[str, str] | None) -> bool:
+    given = flask.request.args if form is None else {name for name, value in form.items() if value}
+    return "SAMLResponse" in given and "SAMLRequest" not in given
+
+
+def _note_answer(door: Any, form: dict[str, str] | None) -> None:
+    """Say in the log what became of the session at the provider, if it is not the best."""
     try:
-        values = flask.request.form.getlist(name)
-    except RequestEntityTooLarge:
-        raise SignatureInvalid(f"the form is larger than {_MAX_FORM} bytes") from None
-    if len(values) > 1:
-        raise SignatureInvalid(f"{name} stands twice in the form")
-    return values[0] if values else ""
+        why_not = door.why_sign_out_not_confirmed(door.read_logout(flask.request.query_string, form))
+    except SsoError as error:
+        why_not = error.detail
+    if why_not:
+        # Strangers can write it, so no line of it ends here.
+        log.warning("airflow_sso: %s did not confirm a sign-out: %r", door.settings.name, why_not)
+
+
+def _posted(name: str) -> str:
+    """A field of the form, which may stand once. :raises SignatureInvalid: when it stands twice."""
+    return browser.posted(flask.request, name, most=_MAX_FORM)
