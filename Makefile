@@ -53,6 +53,9 @@ mutate: $(VENV)/dev.stamp  ## switch off one check at a time in a scratch copy, 
 
 bench: $(VENV)/dev.stamp  ## measure, side by side in one run, what the docs say about time
 	$(PY) -m benchmarks.abandoned_attempts
+	$(PY) -m benchmarks.session_check
+	$(PY) -m benchmarks.revoking_among_many
+	$(PY) -m benchmarks.ending_access
 
 lock:  ## move the locked versions to the newest that fit
 	@scripts/install.sh uv

@@ -105,6 +105,22 @@ class Journal:
         """A provider's notice that sessions had ended there was not obeyed."""
         self._note("logout_notice_refused", subject, code=error.code, reason=error.detail)
 
+    def break_glass_sign_in(self, subject: Subject, *, by: str, session: str) -> None:
+        """Somebody signed in to a local account, ``by`` its password or a one-use link."""
+        self._note("break_glass_sign_in", subject, by=by, session=session)
+
+    def break_glass_refused(self, error: SsoError, subject: Subject, *, address: str) -> None:
+        """Somebody was not let in at the local door; ``address`` is the client's."""
+        self._note("break_glass_refused", subject, code=error.code, reason=error.detail, address=address)
+
+    def break_glass_link_made(self, subject: Subject, *, operator: str) -> None:
+        """Somebody with a shell made a one-use link to a local account."""
+        self._note("break_glass_link_made", subject, operator=operator)
+
+    def break_glass_pinned(self, subject: Subject, *, operator: str | None) -> None:
+        """A break-glass name stands for this account from now on; ``operator`` when somebody said so."""
+        self._note("break_glass_pinned", subject, operator=operator)
+
     def signed_out(self, subject: Subject, *, sessions: Collection[str]) -> None:
         """A person signed out."""
         self._note("sign_out", subject, sessions=list(sessions))
@@ -210,7 +226,8 @@ class Journal:
                 **event.detail,
             }
             shown = {name: value for name, value in line.items() if value is not None}
-            log.log(logging.WARNING if event.code else logging.INFO, "airflow_sso %s", json.dumps(shown))
+            loud = event.code or event.name.startswith("break_glass")
+            log.log(logging.WARNING if loud else logging.INFO, "airflow_sso %s", json.dumps(shown))
             metrics.count(event.name, code=event.code or "", provider=event.subject.provider or "")
 
     def write_and_say(self) -> None:
@@ -236,18 +253,25 @@ def refused(error: SsoError, reference: str, *, provider: str | None = None) -> 
         journal.write_and_say()
         return
     journal.refused(error, Subject(provider=provider))
-    _write_within_limit(journal)
+    _write_within(_unidentified, journal)
 
 
 def notice_refused(error: SsoError, reference: str, *, provider: str | None) -> None:
     """Record a logout notice that was not obeyed; anybody can send one, so the rows are limited."""
     journal = Journal(reference)
     journal.notice_refused(error, Subject(provider=provider))
-    _write_within_limit(journal)
+    _write_within(_unidentified, journal)
 
 
-def _write_within_limit(journal: Journal) -> None:
-    if _unidentified.allow():
+def break_glass_refused(error: SsoError, reference: str, subject: Subject, *, address: str) -> None:
+    """Record a try at the local door that failed; anybody can try, so the rows are limited."""
+    journal = Journal(reference)
+    journal.break_glass_refused(error, subject, address=address)
+    _write_within(_local_door, journal)
+
+
+def _write_within(limit: _Limit, journal: Journal) -> None:
+    if limit.allow():
         journal.write_and_say()
     else:
         journal.say()
@@ -272,3 +296,5 @@ class _Limit:
 
 
 _unidentified = _Limit(most=60)
+#: One of its own, so that noise at the other doors does not use it up.
+_local_door = _Limit(most=60)

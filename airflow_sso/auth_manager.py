@@ -38,6 +38,22 @@ class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
         """Airflow's, inside one that sees each request before its token is checked."""
         return [*super().get_fastapi_middlewares(), (activity.NotesRequest, {})]
 
+    def _get_auth_role_public(self) -> str | None:
+        """The role of whoever has not signed in: sso.yaml's, and nothing while its doors are shut.
+
+        Asked for outside any Flask context too, and before there is an application, when it is nobody's.
+        """
+        security_manager = getattr(getattr(self.flask_app, "appbuilder", None), "sm", None)
+        doors = getattr(security_manager, "sso_doors", None)
+        return doors.public_role if doors else None
+
+    def build_public_user(self, **options: Any) -> Any:
+        """Whoever has not signed in. Airflow's has no id, and its own "who am I" fails for want of one."""
+        user = super().build_public_user(**options)
+        if user is not None:
+            user.get_id = lambda: "anonymous"
+        return user
+
     def deserialize_user(self, token: dict[str, Any]) -> Any:
         """The user of a token, if its session counts at this moment.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from airflow_sso import certificates, yaml_document
 from airflow_sso.oidc_settings import ClientAuth, EntraOidc, GenericOidc, PingFederateOidc, PingOneOidc
@@ -54,6 +54,10 @@ class SessionLimits(Strict):
         return self
 
 
+_BreakGlassName = Annotated[str, Field(min_length=1, max_length=250)]
+_MOST_BREAK_GLASS = 20
+
+
 class _Rest(Strict):
     """Everything but the providers, which are validated one by one."""
 
@@ -63,6 +67,17 @@ class _Rest(Strict):
     support_contact: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     insecure_http: bool = False
     """Allow an ``external_url`` of plain http for a host that is not this machine."""
+    break_glass: Annotated[tuple[_BreakGlassName, ...], Field(max_length=_MOST_BREAK_GLASS)] = ()
+    """Local accounts that keep their password, for emergencies."""
+    public_role: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """The role of whoever has not signed in."""
+
+    @field_validator("break_glass")
+    @classmethod
+    def _names_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len({name.casefold() for name in names}) < len(names):
+            raise ValueError("a name stands here twice; upper and lower case make no difference")
+        return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +89,7 @@ class Settings:
     role_mapping_file: Path
     session: SessionLimits
     support_contact: str | None = None
+    public_role: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +98,23 @@ class LoadedConfig:
 
     ``settings`` is ``None`` when no door may open. ``shut`` holds the providers that have faults of
     their own, by name, with the label to show. ``faults`` lists every fault, theirs included.
+    ``break_glass`` holds the names that are in order whatever else is not: an emergency may be this file.
     """
 
     settings: Settings | None
     faults: tuple[Fault, ...]
     shut: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    break_glass: tuple[str, ...] = ()
 
 
-def load(path: Path, *, default_external_url: str | None = None) -> LoadedConfig:
+def load(
+    path: Path, *, default_external_url: str | None = None, airflows_public_role: str | None = None
+) -> LoadedConfig:
     """Read ``sso.yaml``.
 
     :param default_external_url: Airflow's own ``base_url``, used when ``external_url`` is not written.
+    :param airflows_public_role: what Airflow's own settings give to whoever has not signed in.
     """
     document = yaml_document.read(path, variables=yaml_document.environment())
     data = document.data
@@ -103,12 +124,14 @@ def load(path: Path, *, default_external_url: str | None = None) -> LoadedConfig
         return LoadedConfig(settings=None, faults=tuple(document.faults))
     rest = yaml_document.validate(document, _Rest, {k: v for k, v in data.items() if k != "providers"})
     external_url = _external_url(document, data, default_external_url)
+    _check_public_role(document, data, airflows_public_role)
+    break_glass = _break_glass(data)
     top_level_faults = [fault for fault in document.faults if fault.place[:1] != ("providers",)]
 
     raw = data.get("providers")
     if not isinstance(raw, list) or not raw:
         document.add(("providers",), "must be a list with at least one provider")
-        return LoadedConfig(settings=None, faults=tuple(document.faults))
+        return LoadedConfig(settings=None, faults=tuple(document.faults), break_glass=break_glass)
     providers, shut = _providers(document, raw)
     settings = None
     if rest and external_url and not top_level_faults:
@@ -118,9 +141,42 @@ def load(path: Path, *, default_external_url: str | None = None) -> LoadedConfig
             role_mapping_file=rest.role_mapping_file,
             session=rest.session,
             support_contact=rest.support_contact,
+            public_role=rest.public_role,
         )
-    warnings = tuple(_insecure_keys(data, ()))
-    return LoadedConfig(settings=settings, faults=tuple(document.faults), shut=shut, warnings=warnings)
+    return LoadedConfig(
+        settings=settings,
+        faults=tuple(document.faults),
+        shut=shut,
+        warnings=tuple(_insecure_keys(data, ())),
+        break_glass=break_glass,
+    )
+
+
+def _break_glass(data: dict[str, Any]) -> tuple[str, ...]:
+    """The names under ``break_glass`` that can be used; what is wrong with the others is told elsewhere."""
+    raw = data.get("break_glass")
+    names: dict[str, str] = {}
+    for one in raw if isinstance(raw, list) else ():
+        try:
+            name = _A_NAME.validate_python(one)
+        except ValidationError:
+            continue
+        names.setdefault(name.casefold(), name)
+    return tuple(names.values())[:_MOST_BREAK_GLASS]
+
+
+_A_NAME: TypeAdapter[str] = TypeAdapter(_BreakGlassName)
+
+
+def _check_public_role(document: Document, data: dict[str, Any], airflows: str | None) -> None:
+    """Beside single sign-on nobody gets in unnoticed: Airflow's own setting must be repeated here."""
+    if airflows and data.get("public_role") != airflows:
+        document.add(
+            ("public_role",),
+            f"Airflow's own settings ([fab] auth_role_public, or AUTH_ROLE_PUBLIC in webserver_config.py) "
+            f"make everybody {airflows} without signing in: if that is meant, write public_role: {airflows} "
+            "here as well; if not, take that setting away",
+        )
 
 
 def _external_url(document: Document, data: dict[str, Any], default: str | None) -> str | None:

@@ -12,6 +12,8 @@ from airflow_sso.yaml_document import Fault
 
 #: The key of ``webserver_config.py``.
 FLASK_KEY = "SSO_CONFIG_FILE"
+#: Flask-AppBuilder's name for the role of whoever has not signed in.
+PUBLIC_ROLE_KEY = "AUTH_ROLE_PUBLIC"
 
 
 class LocationUnclear(Exception):
@@ -44,4 +46,8 @@ def load(flask_config: Mapping[str, Any], *, given: str | None = None) -> Loaded
         path = find(flask_config, given=given)
     except LocationUnclear as cause:
         return LoadedConfig(settings=None, faults=(Fault("sso.yaml", (), str(cause)),))
-    return config.load(path, default_external_url=airflow_compat.base_url())
+    return config.load(
+        path,
+        default_external_url=airflow_compat.base_url(),
+        airflows_public_role=airflow_compat.public_role() or str(flask_config.get(PUBLIC_ROLE_KEY) or ""),
+    )

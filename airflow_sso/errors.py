@@ -30,7 +30,7 @@ anything taken from a token, a claim or the configuration, except the counts nam
     │   ├── GuestRefused            306
     │   ├── DeniedByRule            307
     │   └── RequirementNotMet       308
-    └── LocalDoorShut               401
+    └── LocalDoorShut               401; with LocalSignInRefused, TooManyTries, LinkRefused
 """
 
 from __future__ import annotations
@@ -306,6 +306,34 @@ class LocalDoorShut(SsoError):
     headline = "Local passwords are switched off"
     message = "This Airflow does not accept local passwords."
     remedy = "Sign in through your identity provider."
+
+
+class LocalSignInRefused(LocalDoorShut):
+    """A name and a password that open nothing; which of them was wrong is for the log."""
+
+    headline = "That did not work"
+    message = "That name and password do not open this Airflow."
+    remedy = "Try again, or sign in through your identity provider."
+
+
+class TooManyTries(LocalDoorShut):
+    """Wrong passwords came from this address a moment ago; the next one is not looked at yet."""
+
+    status = 429
+    headline = "Too many wrong tries"
+    message = "Wait {seconds} seconds, then try once more."
+    remedy = (
+        "The count is forgotten after fifteen minutes. Whoever has Airflow's command line does not have "
+        "to wait: airflow-sso break-glass prints a link that needs no password."
+    )
+
+
+class LinkRefused(LocalDoorShut):
+    """A one-use link that was used, is too old, or whose account may not be used."""
+
+    headline = "This link does not work"
+    message = "The link was used before, is older than ten minutes, or its account may not be used."
+    remedy = "Ask whoever gave it to you for a new one."
 
 
 def first_line(text: object, *, most: int) -> str:

@@ -13,13 +13,16 @@ from typing import Any
 from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
 from flask import current_app, redirect
 from flask_appbuilder.const import AUTH_OAUTH
+from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import airflow_compat, audit, config_location, database
-from airflow_sso.accounts import fab_users, sessions
+from airflow_sso.accounts import break_glass, fab_users, sessions
 from airflow_sso.accounts.register import CredentialRefused
-from airflow_sso.errors import LocalDoorShut
+from airflow_sso.errors import LocalDoorShut, TablesMissing
 from airflow_sso.login import doors
 from airflow_sso.login.doors import Doors
+from airflow_sso.login.local_views import SsoLocalView
+from airflow_sso.login.logout_views import SsoLogoutView
 from airflow_sso.login.saml_views import SsoSamlView
 from airflow_sso.login.views import (
     ClosedAuthView,
@@ -45,6 +48,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
     def __init__(self, appbuilder: Any) -> None:
         self.sso_doors = _open_doors(current_app.config)
         super().__init__(appbuilder)
+        _pin(self.sso_doors)
 
     def _init_config(self) -> None:
         """Whatever sign-in ``webserver_config.py`` still sets up, ours is the only one."""
@@ -57,6 +61,8 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         config["AUTH_USER_REGISTRATION"] = False
         config["AUTH_ROLES_SYNC_AT_LOGIN"] = False
         config["AUTH_API_LOGIN_ALLOW_MULTIPLE_PROVIDERS"] = False  # its API would take local passwords
+        # What Airflow's own settings say counts only if sso.yaml says the same.
+        config[config_location.PUBLIC_ROLE_KEY] = self.sso_doors.public_role
         super()._init_config()
 
     def _init_auth(self) -> None:
@@ -72,10 +78,14 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
             return
         super().register_views()
         self.appbuilder.add_view_no_menu(SsoSamlView())
+        self.appbuilder.add_view_no_menu(SsoLogoutView())
+        self.appbuilder.add_view_no_menu(SsoLocalView())
         current_app.register_error_handler(CredentialRefused, self._sign_in_again)
         csrf = current_app.extensions.get("csrf")
         if csrf is not None:  # commands build this application without it
-            for route in (SsoSamlView.acs, SsoSamlView.slo):  # providers post across sites, without our token
+            # Providers post across sites, or from their servers, without our token. The local door has a
+            # check of its own, because strangers have no session that a token could be kept in.
+            for route in (SsoSamlView.acs, SsoSamlView.slo, SsoLogoutView.backchannel, SsoLocalView.local):
                 csrf.exempt(f"{route.__module__}.{route.__name__}")
 
     def _sign_in_again(self, _refusal: CredentialRefused) -> Any:
@@ -97,9 +107,11 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
 def _open_doors(flask_config: Mapping[str, Any]) -> Doors:
     """The doors that the configuration opens; all shut when it, or a library, is not as it must be."""
     fallback_url = (airflow_compat.base_url() or "").rstrip("/")
+    loaded = None
     try:
+        loaded = config_location.load(flask_config)
         return doors.make(
-            config_location.load(flask_config),
+            loaded,
             fallback_url=fallback_url,
             prefix=airflow_compat.AUTH_PREFIX,
             known_roles=_known_roles,
@@ -107,7 +119,22 @@ def _open_doors(flask_config: Mapping[str, Any]) -> Doors:
     except Exception as cause:  # a missing library or a bug of ours must not stop a single task
         log.exception("airflow_sso: every door is shut (SSO-501); tasks are not affected")
         fault = f"{type(cause).__name__}: {cause}"
-        return Doors(Urls(fallback_url, airflow_compat.AUTH_PREFIX), faults=(fault,))
+        return Doors(
+            Urls(fallback_url, airflow_compat.AUTH_PREFIX),
+            faults=(fault,),
+            break_glass=loaded.break_glass if loaded else (),
+        )
+
+
+def _pin(opened: Doors) -> None:
+    """Whoever bears a break-glass name when the server starts is meant by it from then on."""
+    if not opened.break_glass:
+        return
+    try:
+        database.require_tables()
+        break_glass.pin_all(opened.break_glass, audit.new_reference())
+    except (SQLAlchemyError, TablesMissing) as cause:
+        log.info("airflow_sso: break-glass names are pinned later: %s", type(cause).__name__)
 
 
 def _known_roles() -> frozenset[str]:

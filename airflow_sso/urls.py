@@ -44,6 +44,13 @@ class Urls:
     def login(self, next_url: str | None = None) -> str:
         return self._at("/login/", next=next_url)
 
+    def local_login(self, next_url: str | None = None, *, ticket: str | None = None) -> str:
+        """Where break-glass accounts sign in; with a ticket, the link that does it once.
+
+        The parameter's name is one of those whose values Airflow keeps out of its access log.
+        """
+        return self._at("/login/local", next=next_url, secret=ticket)
+
     def start(
         self,
         provider: str,
@@ -87,6 +94,14 @@ class Urls:
     def saml_finish(self, provider: str, handle: str) -> str:
         """Where a sign-in goes on after its response was parked at the ACS."""
         return self._at(f"/saml/finish/{quote(provider)}", handle=handle)
+
+    def backchannel_logout(self, provider: str) -> str:
+        """Where an OIDC provider says, from server to server, that a session has ended there."""
+        return self._at(f"/logout/backchannel/{quote(provider)}")
+
+    def frontchannel_logout(self, provider: str) -> str:
+        """Where an OIDC provider says the same through the person's browser."""
+        return self._at(f"/logout/frontchannel/{quote(provider)}")
 
     @property
     def logout(self) -> str:

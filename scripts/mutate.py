@@ -25,6 +25,11 @@ HOSTILE = "tests/test_hostile_provider.py"
 ASSERTION = "tests/test_assertion.py"
 SAML_METADATA = "tests/test_saml_metadata.py"
 SAML_SIGN_IN = "tests/test_saml_sign_in.py"
+BREAK_GLASS = "tests/test_break_glass.py"
+DOORS = "tests/test_doors.py"
+SAML_LOGOUT = "tests/test_saml_logout_request.py"
+LOGOUT_TOKEN = "tests/test_logout_token.py"
+OIDC_LOGOUT = "tests/test_oidc_logout.py"
 
 
 @dataclass(frozen=True)
@@ -140,32 +145,253 @@ _SAML = (
     ),
 )
 
+_BINDINGS = "login/saml_bindings.py"
+_REQUEST_CHECKS = (
+    "_version", "_destination", "_issuer", "_issue_instant", "_not_on_or_after", "_subject", "_session_indexes",
+)  # fmt: skip
+_SINGLE_LOGOUT = (
+    *(
+        Mutation(f"saml logout: {name}", "login/saml_logout.py", f"    {name},\n", "", SAML_LOGOUT)
+        for name in _REQUEST_CHECKS
+    ),
+    _off(
+        "saml logout: signed",
+        "login/saml_logout.py",
+        "    if not message.is_signed and not expected.takes_unsigned:",
+        SAML_LOGOUT,
+    ),
+    Mutation(
+        "saml logout: a request",
+        "login/saml_logout.py",
+        '    if message.is_response or message.root.tag != tag("samlp", "LogoutRequest"):',
+        '    if message.root.tag != tag("samlp", "LogoutRequest"):',
+        SAML_LOGOUT,
+    ),
+    Mutation(
+        "saml logout: whom the index belongs to",
+        "login/saml_logout.py",
+        "Target(session_ref=index, subject=self.name_id)",
+        "Target(session_ref=index)",
+        SAML_LOGOUT,
+    ),
+    _off(
+        "saml redirect: key",
+        _BINDINGS,
+        "        if not any(_made_by(self.query, certificate) for certificate in certificates):",
+        SAML_LOGOUT,
+    ),
+    _off(
+        "saml redirect: algorithm",
+        _BINDINGS,
+        "        if self.query.algorithm not in _SIGNATURES:",
+        SAML_LOGOUT,
+    ),
+    Mutation(
+        "saml redirect: order",
+        _BINDINGS,
+        "for part in (name, *_SIGNED) if part in raw",
+        "for part in raw if part in (name, *_SIGNED)",
+        SAML_LOGOUT,
+    ),
+    _off("saml redirect: once", _BINDINGS, "    if len(raw) != len(pairs):", SAML_LOGOUT),
+    _off(
+        "saml redirect: bounded",
+        _BINDINGS,
+        "    if inflater.unconsumed_tail or inflater.unused_data or not inflater.eof:",
+        SAML_LOGOUT,
+    ),
+    Mutation(
+        "saml post: signature in its place",
+        _BINDINGS,
+        "            require_signatures_only_on(self.root, [self.root])\n            return verified(self.root, certificates)\n",
+        "            return self.root\n",
+        SAML_LOGOUT,
+    ),
+)
+
+_NOTICE_CHECKS = (
+    "_issuer", "_audience", "_issued", "_expires", "_identifier", "_subject", "_event", "_no_nonce",
+)  # fmt: skip
+_LOGOUT = (
+    *(
+        Mutation(f"logout token: {name}", "login/logout_token.py", f"    {name},\n", "", LOGOUT_TOKEN)
+        for name in _NOTICE_CHECKS
+    ),
+    Mutation(
+        "logout token: typ",
+        "login/logout_token.py",
+        'frozenset({"JWT", "LOGOUT+JWT"})',
+        'frozenset({"JWT"})',
+        LOGOUT_TOKEN,
+    ),
+    _off(
+        "logout token: age",
+        "login/logout_token.py",
+        "    if age > _OLDEST.total_seconds() + skew:",
+        LOGOUT_TOKEN,
+    ),
+    Mutation(
+        "notice: replay",
+        "accounts/notices.py",
+        "is not None:\n                raise",
+        "is ...:\n                raise",
+        OIDC_LOGOUT,
+    ),
+    Mutation(
+        "notice: overtaken",
+        "accounts/sessions.py",
+        "    if notices.overtook(credential, opened, reference):",
+        "    if False:",
+        OIDC_LOGOUT,
+    ),
+    Mutation(
+        "notice: both names",
+        "login/logout_views.py",
+        "Target(session_ref=notice.sid, subject=notice.sub)",
+        "Target(session_ref=notice.sid)",
+        OIDC_LOGOUT,
+    ),
+    Mutation(
+        "notice: comes again",
+        "login/logout_views.py",
+        "_MAY_PASS = (NotReady, ProviderUnreachable)",
+        "_MAY_PASS = ()",
+        OIDC_LOGOUT,
+    ),
+    Mutation(
+        "front-channel: issuer",
+        "login/logout_views.py",
+        'if asked.get("iss", door.issuer) != door.issuer:',
+        "if False:",
+        OIDC_LOGOUT,
+    ),
+    Mutation(
+        "strangers: own bucket",
+        "login/cached.py",
+        "(self._strangers if for_stranger else self._bucket)",
+        "self._bucket",
+        OIDC_LOGOUT,
+    ),
+    _off("sign-out: length", "login/oidc.py", "        if len(url) > _LONGEST_SIGN_OUT:", OIDC_LOGOUT),
+    _off(
+        "sign-out: wished for",
+        "login/oidc.py",
+        "        if not self.settings.provider_sign_out:",
+        OIDC_LOGOUT,
+    ),
+)
+
+_LOCAL, _THROTTLE = "accounts/break_glass.py", "accounts/throttle.py"
+_BREAK_GLASS = (
+    _off("break-glass: named", _LOCAL, "    if name not in names:", BREAK_GLASS),
+    _off("break-glass: of nobody", _LOCAL, "    if links.is_linked(connection, user):", BREAK_GLASS),
+    _off("break-glass: active", _LOCAL, "    if not user.active:", BREAK_GLASS),
+    _off(
+        "break-glass: pinned",
+        _LOCAL,
+        "    if _pinned(connection, journal, user) != (user.user_id, user.created_on):",
+        BREAK_GLASS,
+    ),
+    Mutation(
+        "break-glass: the empty password",
+        _LOCAL,
+        "check_password_hash(stored, password) and bool(password)",
+        "check_password_hash(stored, password)",
+        BREAK_GLASS,
+    ),
+    Mutation(
+        "break-glass: a link once",
+        _LOCAL,
+        "delete(break_glass_links).where(mine)).rowcount == 1",
+        "delete(break_glass_links).where(mine)).rowcount >= 0",
+        BREAK_GLASS,
+    ),
+    Mutation(
+        "break-glass: a link expires",
+        _LOCAL,
+        ", break_glass_links.c.expires_at >= models.now()\n",
+        "\n",
+        BREAK_GLASS,
+    ),
+    Mutation(
+        "break-glass: throttle waits",
+        _THROTTLE,
+        ".where(throttles.c.address_hash == key, or_(*may_try))",
+        ".where(throttles.c.address_hash == key)",
+        BREAK_GLASS,
+    ),
+    Mutation(
+        "break-glass: throttle counts before it looks",
+        "login/local_views.py",
+        "        throttle.count_try(address)\n",
+        "",
+        BREAK_GLASS,
+    ),
+    _off(
+        "break-glass: names are reserved",
+        "accounts/names.py",
+        "    if key in {models.name_key(name) for name in reserved}:",
+        BREAK_GLASS,
+    ),
+    Mutation(
+        "break-glass: pinned names are reserved",
+        "accounts/names.py",
+        "        select(literal(_BREAK_GLASS)).where(break_glass_pins.c.name_key == key),\n",
+        "",
+        BREAK_GLASS,
+    ),
+    _off(
+        "break-glass: no token for the API",
+        "accounts/minting.py",
+        "        if for_api and standing.is_break_glass:",
+        DOORS,
+    ),
+    _off(
+        "public role: spelled out",
+        "config.py",
+        '    if airflows and data.get("public_role") != airflows:',
+        "tests/test_config.py",
+    ),
+    Mutation(
+        "public role: only ours counts",
+        "auth_manager.py",
+        "        return doors.public_role if doors else None\n",
+        "        return super()._get_auth_role_public()\n",
+        DOORS,
+    ),
+)
+
 MUTATIONS = (
     *_SAML,
+    *_BREAK_GLASS,
+    *_SINGLE_LOGOUT,
+    *_LOGOUT,
     *map(_without, ("_issuer", "_audience", "_vendor_claims", "_times", "_nonce", "_access_token_hash")),
     Mutation(
         "id token: algorithm list",
-        "login/id_token.py",
+        "login/signed_jwt.py",
         'if header.get("alg") not in algorithms:',
         'if header.get("alg") == "none":',
         TOKEN,
     ),
     Mutation(
         "id token: headers that bring a key",
-        "login/id_token.py",
+        "login/signed_jwt.py",
         '("jwk", "jku", "x5u", "crit", "b64", "zip")',
         "()",
         TOKEN,
     ),
-    Mutation("id token: typ", "login/id_token.py", '.upper() != "JWT"', '.upper() == "NEVER"', TOKEN),
+    Mutation(
+        "id token: typ", "login/signed_jwt.py", ".upper() not in kind.types", '.upper() == "NEVER"', TOKEN
+    ),
     Mutation(
         "id token: duplicate names",
-        "login/id_token.py",
+        "login/signed_jwt.py",
         "if len(result) != len(pairs):",
         "if len(result) > len(pairs):",
         TOKEN,
     ),
-    Mutation("id token: kid", "login/id_token.py", 'if key.kid == header["kid"]', "if True", TOKEN),
+    Mutation("id token: kid", "login/signed_jwt.py", 'if key.kid == header["kid"]', "if True", TOKEN),
     Mutation(
         "userinfo: the same sub",
         "login/id_token.py",
@@ -243,7 +469,13 @@ MUTATIONS = (
     Mutation(
         "response: iss", "login/oidc.py", "        _check_response_issuer(metadata, response)\n", "", HOSTILE
     ),
-    Mutation("session: fixation", "accounts/sessions.py", "    _leave_old_session()\n", "", SIGN_IN),
+    Mutation(
+        "session: fixation",
+        "accounts/sessions.py",
+        "    _leave_old_session(opened.airflow_session_id)\n",
+        "",
+        SIGN_IN,
+    ),
     Mutation(
         "next: own pages",
         "urls.py",
@@ -267,9 +499,13 @@ def _is_noticed(mutation: Mutation) -> bool:
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "copy"
         tracked = subprocess.run(
-            ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.splitlines()
-        for name in tracked:
+        for name in filter(lambda name: (REPOSITORY / name).exists(), tracked):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, copy / name)
         target = copy / "airflow_sso" / mutation.file

@@ -168,7 +168,7 @@ AT_THE_TOP = [
         "support_contact: data-platform@example.com",
         "zzz: 1",
         "zzz",
-        "known here: external_url, insecure_http",
+        "known here: break_glass, external_url, insecure_http",
     ),
     (
         "support_contact: data-platform@example.com",
@@ -920,3 +920,94 @@ def test_a_fault_below_an_alias_is_told_at_a_line_of_the_file(file: Path) -> Non
 def test_places_are_spelled_as_people_write_them() -> None:
     assert yaml_document.spell(("providers", 0, "http", "timeout")) == "providers[0].http.timeout"
     assert yaml_document.spell(()) == ""
+
+
+# --- break-glass and the public role -----------------------------------------------------------------------
+
+
+def with_key(line: str, text: str = GOOD) -> str:
+    return f"{line}\n{text}"
+
+
+def test_break_glass_and_the_public_role_are_nobody_unless_written(file: Path) -> None:
+    loaded = load(file)
+    assert loaded.break_glass == ()
+    assert settings(loaded).public_role is None
+    loaded = load(file, with_key("break_glass: [admin, Rescue Me]\npublic_role: Viewer"))
+    assert told(loaded) == []
+    assert loaded.break_glass == ("admin", "Rescue Me")
+    assert settings(loaded).public_role == "Viewer"
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "words", "left"),
+    [
+        ("break_glass: admin", "break_glass", "valid tuple", ()),
+        ("break_glass: {admin: 1}", "break_glass", "valid tuple", ()),
+        ("break_glass: [admin, '']", "break_glass[1]", "at least 1 character", ("admin",)),
+        (f"break_glass: [{'x' * 251}, admin]", "break_glass[0]", "at most 250 characters", ("admin",)),
+        ("break_glass: [5, admin]", "break_glass[0]", "valid string", ("admin",)),
+        ("break_glass: [admin, rescue, ADMIN]", "break_glass", "stands here twice", ("admin", "rescue")),
+        (f"break_glass: {[f'n{n}' for n in range(21)]}", "break_glass", "at most 20 items", None),
+        ("break_glass: [admin, '${UNSET_NAME}']", "break_glass[1]", "UNSET_NAME is not set", ("admin",)),
+        ("public_role: ''", "public_role", "at least 1 character", ()),
+        ("public_role: [Viewer]", "public_role", "valid string", ()),
+    ],
+)
+def test_a_fault_in_them_shuts_every_door_and_keeps_the_names_that_are_in_order(
+    file: Path, line: str, place: str, words: str, left: tuple[str, ...] | None
+) -> None:
+    loaded = load(file, with_key(line))
+    assert loaded.settings is None
+    found = [fault for fault in told(loaded) if f"sso.yaml:1: {place}: " in fault and words in fault]
+    assert found, told(loaded)
+    assert loaded.break_glass == (tuple(f"n{n}" for n in range(20)) if left is None else left)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        with_key("break_glass: [admin]", GOOD.replace("role_mapping_file:", "role_maping_file:")),
+        with_key("break_glass: [admin]", GOOD.replace("vendor: entra", "vendor: nobody")),
+        "break_glass: [admin]\n",
+        "break_glass: [admin]\nproviders: 5\nsession: forever\nexternal_url: 7\n",
+    ],
+)
+def test_the_names_count_whatever_else_is_wrong(file: Path, text: str) -> None:
+    loaded = load(file, text)
+    assert loaded.faults
+    assert loaded.break_glass == ("admin",)
+
+
+@pytest.mark.parametrize("text", ["break_glass: [admin", "", "- break_glass", "break_glass"])
+def test_a_file_that_says_nothing_names_nobody(file: Path, text: str) -> None:
+    assert load(file, text).break_glass == ()
+
+
+@pytest.mark.parametrize("written", ["", "public_role: Op\n"])
+def test_airflows_own_public_role_must_be_spelled_out_here(file: Path, written: str) -> None:
+    loaded = load(file, f"break_glass: [admin]\n{written}zzz: 1\n{GOOD}", airflows_public_role="Viewer")
+    assert loaded.settings is None
+    assert loaded.break_glass == ("admin",)
+    faults = "\n".join(told(loaded))
+    for words in (
+        "[fab] auth_role_public",
+        "AUTH_ROLE_PUBLIC in webserver_config.py",
+        "write public_role: Viewer",
+        "zzz",
+    ):
+        assert words in faults
+    agreed = load(file, f"public_role: Viewer\n{GOOD}", airflows_public_role="Viewer")
+    assert told(agreed) == []
+    alone = load(file, f"public_role: Viewer\n{GOOD}", airflows_public_role="")
+    assert told(alone) == []
+
+
+def test_both_of_airflows_own_settings_are_looked_at(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(file)
+    for key in ("AIRFLOW__FAB__AUTH_ROLE_PUBLIC", "AIRFLOW__SSO__CONFIG_FILE"):
+        monkeypatch.delenv(key, raising=False)
+    assert config_location.load({}, given=str(file)).settings
+    assert not config_location.load({"AUTH_ROLE_PUBLIC": "Public"}, given=str(file)).settings
+    monkeypatch.setenv("AIRFLOW__FAB__AUTH_ROLE_PUBLIC", "Viewer")
+    assert not config_location.load({}, given=str(file)).settings

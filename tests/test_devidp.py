@@ -668,3 +668,65 @@ def test_the_command_says_one_line_and_leaves_at_once(number):
         process.send_signal(number)
         out, err = process.communicate(timeout=5)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+# -- signing out -----------------------------------------------------------------------------------------
+
+
+def logout_url(idp, face, **query):
+    return idp.http.get(idp.url + FACES[face].logout, params=query)
+
+
+def test_sign_out_takes_only_hints_of_its_own(idp):
+    target = {"post_logout_redirect_uri": "https://a.example/out"}
+    answer = idp.redeem("generic", idp.answer("generic", person="vera")["code"]).json()
+    foreign = idp.control("POST", "sign", {"face": "generic", "person": "vera", "key": "foreign"})["token"]
+    other = idp.control("POST", "sign", {"face": "entra", "person": "vera"})["token"]
+    for hint in ("a.b.c", foreign, other):
+        refused = logout_url(idp, "generic", id_token_hint=hint, **target)
+        assert (refused.status_code, "location" in refused.headers) == (400, False)
+    assert logout_url(idp, "generic", client_id="other", **target).status_code == 400
+    assert "code" in idp.answer("generic", prompt="none"), "nothing of it ended the session"
+    good = logout_url(idp, "generic", id_token_hint=answer["id_token"], client_id=CLIENT_ID, **target)
+    assert good.headers["location"] == "https://a.example/out"
+    assert idp.answer("generic", prompt="none")["error"] == "interaction_required"
+
+
+def test_entra_asks_whom_to_sign_out_and_looks_among_its_redirect_uris(idp):
+    idp.control("PUT", "people/vera", {"claims": {"login_hint": "O.vera"}})
+    idp.control("POST", "clients", {"redirect_uris": ["https://a.example/signed-out"]})
+    target = {"post_logout_redirect_uri": "https://a.example/signed-out"}
+    for hint in ({}, {"logout_hint": "O.ada"}):
+        idp.claims("entra", "vera")
+        assert logout_url(idp, "entra", **target, **hint).status_code == 400
+        assert "code" in idp.answer("entra", prompt="none")
+    left = logout_url(idp, "entra", logout_hint="O.vera", post_logout_redirect_uri="https://a.example/out")
+    assert (left.status_code, "location" in left.headers) == (200, False)
+    idp.claims("entra", "vera")
+    assert logout_url(idp, "entra", logout_hint="O.vera", **target).status_code == 302
+
+
+def test_pingfederates_older_sign_out_goes_to_its_target_resource(idp):
+    idp.claims("pingfederate", "vera")
+    older = idp.url + FACES["pingfederate"].older_logout
+    assert idp.http.get(older, params={"TargetResource": "https://evil.example/"}).status_code == 200
+    idp.claims("pingfederate", "vera")
+    gone = idp.http.get(older, params={"TargetResource": "https://a.example/out"})
+    assert gone.headers["location"] == "https://a.example/out"
+    assert idp.answer("pingfederate", prompt="none")["error"] == "interaction_required"
+
+
+def test_a_logout_token_is_as_the_standard_has_it(idp):
+    sid = idp.claims("generic", "vera")["sid"]
+    told = {"face": "generic", "person": "vera", "send": False}
+    header, claims = decoded(idp.control("POST", "logout", told)["token"])
+    assert header["typ"] == "logout+jwt"
+    assert (claims["sid"], claims["aud"], "nonce" in claims) == (sid, CLIENT_ID, False)
+    assert claims["events"] == {"http://schemas.openid.net/event/backchannel-logout": {}}
+    assert idp.answer("generic", prompt="none")["error"] == "interaction_required"
+    about_all = decoded(idp.control("POST", "logout", {**told, "names": "sub"})["token"])[1]
+    assert (about_all["sub"], "sid" in about_all) == (claims["sub"], False)
+    for wrong in ({"recipe": "no-such"}, {"names": "none"}, {"person": "mallory"}, {"names": "sid"}):
+        assert "error" in idp.control("POST", "logout", {**told, **wrong}, status=400)
+    unregistered = {**told, "names": "sub", "send": True, "uri": "http://localhost:9/"}
+    assert "error" in idp.control("POST", "logout", unregistered, status=400)

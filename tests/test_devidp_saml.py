@@ -26,8 +26,11 @@ from devidp import saml_xml as sx
 from devidp.saml_attacks import ATTACKS
 from devidp.saml_attacks_content import CONTENT
 from devidp.saml_faces import GROUPS_LINK, MICROSOFT, ROLE_CLAIMS, SAML_FACES
+from devidp.saml_logout_attacks import LOGOUT_ATTACKS
+from devidp.saml_logout_recipe import LogoutContext
 from devidp.saml_metadata import BOM
 from devidp.saml_response import build, good
+from devidp.saml_state import Participant
 from devidp.server import start
 from devidp.settings import CLIENT_ID, TENANT_ID, Settings
 from devidp.testing import Driver
@@ -615,6 +618,32 @@ def test_the_provider_can_ask_for_a_logout(idp, face):
     assert b"SessionIndex" not in base64.b64decode(posted["fields"]["SAMLRequest"])
     idp.knobs(saml__logout="unsigned")
     assert "Signature" not in idp.saml_logout(face, "ada", binding="redirect")["url"]
+
+
+@pytest.mark.parametrize("name", LOGOUT_ATTACKS)
+def test_every_hostile_logout_request_is_one(idp, name):
+    """Beside the honest one; those that say something wrong are well signed."""
+    people = [
+        Participant(
+            face="generic", person=one, sp=SP, name_id=one, name_id_format=None, session_index="_" + one
+        )
+        for one in ("ada", "vera")
+    ]
+    context = LogoutContext.of(idp.state, "generic", *people, SLO)
+    sent = LOGOUT_ATTACKS[name].make(context)
+    assert sent["url"].startswith(SLO)
+    assert LOGOUT_ATTACKS[name].about.endswith(".")
+    if name.endswith("_by_redirect") and not name.startswith(
+        ("unsigned", "foreign", "sha1", "envel", "request")
+    ):
+        saml_sign.verify_query(urlsplit(sent["url"]).query, "SAMLRequest", [context.key.certificate_pem])
+    if name.endswith("_by_post") and not name.startswith(("unsigned", "foreign", "sha1", "request")):
+        tree = sx.own(base64.b64decode(dict(sent["fields"])["SAMLRequest"]))
+        saml_sign.verify(tree, [context.key.certificate_pem])
+    if name.startswith("wrapped"):
+        tree = sx.own(base64.b64decode(dict(sent["fields"])["SAMLRequest"]))
+        assert covers_by_hand(sx.text_of(tree), context.key.certificate_text) == ["LogoutRequest"]
+        assert sx.text(sx.need(tree, "NameID")) == "ada"
 
 
 # -- attacks --------------------------------------------------------------------------------------

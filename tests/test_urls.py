@@ -237,6 +237,8 @@ def test_every_address_of_ours_is_whole_and_has_its_prefix(urls: Urls, root: str
     assert urls.callback("entra") == f"{root}/oauth-authorized/entra"
     assert urls.logout == f"{root}/logout/"
     assert urls.signed_out == f"{root}/signed-out/"
+    assert urls.backchannel_logout("entra") == f"{root}/logout/backchannel/entra"
+    assert urls.frontchannel_logout("entra") == f"{root}/logout/frontchannel/entra"
     assert urls.home == root.removesuffix("/auth") + "/"
     assert urls.is_https == root.startswith("https:")
 

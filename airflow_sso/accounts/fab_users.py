@@ -86,6 +86,12 @@ def by_id(connection: Connection, user_id: int) -> UserRow | None:
     return to_row(connection.execute(query).first())
 
 
+def password_of(connection: Connection, user_id: int) -> str | None:
+    """The hash of a user's password, as Flask-AppBuilder keeps it."""
+    password: str | None = connection.scalar(select(table().c.password).where(table().c.id == user_id))
+    return password
+
+
 def taken(connection: Connection, *, username: str, email: str, but_not_by: int | None) -> tuple[bool, bool]:
     """Whether another user holds the username, and whether another user holds the address.
 

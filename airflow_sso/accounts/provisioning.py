@@ -6,6 +6,7 @@ and a refusal that rests on something unknown changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -37,16 +38,18 @@ def admit(
     reference: str,
     *,
     adopts: str | None = None,
+    reserved: Collection[str] = (),
 ) -> Credential:
     """Make account and roles what identity and mapping say, and record the session.
 
     :param opening: the session that the person is about to have.
     :param reference: names the audit rows.
     :param adopts: the username of an unlinked account that may become this person's.
+    :param reserved: the names of break-glass accounts, which nobody of a provider is given or adopts.
     :raises AccessDenied: when the person is not let in; roles that must go are gone by then.
     :raises AccessEnded: when somebody ended the person's access since the sign-in began.
     """
-    asked = _Asked(identity, decision, opening, adopts)
+    asked = _Asked(identity, decision, opening, adopts, reserved)
     try:
         outcome = _in_one_transaction(asked, reference)
     except IntegrityError:
@@ -70,6 +73,7 @@ class _Asked:
     decision: RoleDecision
     opening: Opening
     adopts: str | None
+    reserved: Collection[str]
 
 
 def _at_the_second_try(asked: _Asked, reference: str) -> Credential | AccessDenied:
@@ -99,6 +103,7 @@ class _Admission:
         self._decision = asked.decision
         self._opening = asked.opening
         self._adopts = asked.adopts
+        self._reserved = asked.reserved
 
     def carry_out(self) -> Credential | AccessDenied:
         connection, identity, decision = self._connection, self._identity, self._decision
@@ -135,9 +140,11 @@ class _Admission:
         return Subject.of(self._identity, user_id=user.user_id, username=user.username)
 
     def _adoptable(self, username: str) -> UserRow | None:
-        """The row of this username, if it is linked to nobody."""
+        """The row of this username, if it is linked to nobody and no break-glass account."""
         row = fab_users.by_username(self._connection, username)
-        return row if row and not links.is_linked(self._connection, row) else None
+        if row is None or links.is_linked(self._connection, row):
+            return None
+        return None if names.is_reserved(self._connection, row.username, self._reserved) else row
 
     def _adopt(self, user: UserRow, reason: str) -> UserRow:
         self._link(user, None)
@@ -149,7 +156,7 @@ class _Admission:
     def _create(self, reason: str, link: Link | None) -> UserRow:
         # Whole seconds: MySQL's DATETIME keeps no fraction, and a link compares this for equality.
         created_on = datetime.now().replace(microsecond=0)  # noqa: DTZ005 (ab_user keeps local time)
-        shown = names.shown(self._connection, self._identity, user=None)
+        shown = self._shown(None)
         user_id = fab_users.add(self._connection, created_on=created_on, **shown.values)
         user = UserRow(user_id=user_id, created_on=created_on, active=True, **shown.values)
         self._link(user, link)
@@ -157,6 +164,9 @@ class _Admission:
             names.remember(self._connection, self._identity, user.username)
         self._journal.account_created(self._about(user), reason=reason)
         return user
+
+    def _shown(self, user: UserRow | None) -> names.Shown:
+        return names.shown(self._connection, self._identity, user=user, reserved=self._reserved)
 
     def _link(self, user: UserRow, link: Link | None) -> None:
         whose = self._identity
@@ -171,7 +181,7 @@ class _Admission:
 
     def _follow_the_directory(self, user: UserRow) -> UserRow:
         """Names and addresses follow what the provider says now; the account stays the same one."""
-        shown = names.shown(self._connection, self._identity, user=user)
+        shown = self._shown(user)
         if shown.first_time:
             names.remember(self._connection, self._identity, shown.values["username"])
         changed = {name: value for name, value in shown.values.items() if value != getattr(user, name)}

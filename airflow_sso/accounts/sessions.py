@@ -189,6 +189,14 @@ def end(security_manager: Any, reference: str) -> Endings:
     return ended
 
 
+def forget_ended(ended: Endings, response: Any) -> None:
+    """Take this browser's cookies, if what they carry is among the sessions that have just ended."""
+    if {one.session_id for one in ended} & set(_presented_session_ids()):
+        logout_user()
+        _empty_session()
+        take_cookies(response)
+
+
 def take_cookies(response: Any) -> None:
     """Take Airflow's two cookies from the browser."""
     for name in (flask.current_app.config.get("SESSION_COOKIE_NAME", "session"), _TOKEN_COOKIE):

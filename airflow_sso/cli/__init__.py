@@ -7,11 +7,12 @@ print plain text that reads aloud well, ``--json`` for machines, and never a sec
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 
 from airflow_sso import airflow_compat, config_location
-from airflow_sso.cli import access, check, users
+from airflow_sso.cli import access, break_glass, check, users
 from airflow_sso.cli.outcome import WRONG_USE
 from airflow_sso.config import LoadedConfig
 
@@ -19,12 +20,19 @@ Command = Callable[[argparse.Namespace, LoadedConfig], int]
 
 
 #: What must work, in an emergency most of all, while ``sso.yaml`` has faults.
-_WITHOUT_SETTINGS: tuple[Command, ...] = (check.lint, access.revoke, access.deactivate, access.reactivate)
+_WITHOUT_SETTINGS: tuple[Command, ...] = (
+    check.lint,
+    break_glass.make_link,
+    access.revoke,
+    access.deactivate,
+    access.reactivate,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parser().parse_args(arguments)
+    _log_beside_the_output()
     loaded = config_location.load(_flask_config(), given=options.config)
     run: Command = options.run
     if loaded.settings is None and options.needs_settings:
@@ -32,6 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Mend these first; airflow-sso lint checks again.", file=sys.stderr)
         return WRONG_USE
     return run(options, loaded)
+
+
+def _log_beside_the_output() -> None:
+    """Airflow logs to standard output, where a command's own words and its JSON belong."""
+    log = logging.getLogger("airflow_sso")
+    log.handlers = [logging.StreamHandler(sys.stderr)]
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +68,19 @@ def _parser() -> argparse.ArgumentParser:
         check.urls,
         "print what to register with the identity provider",
         "airflow-sso urls --json",
+    )
+    link = _add(
+        commands,
+        "break-glass",
+        break_glass.make_link,
+        "print a link that signs in as a local account, once, without password and provider",
+        "airflow-sso break-glass admin",
+    )
+    link.add_argument(
+        "name", metavar="NAME", nargs="?", help="which one, where break_glass in sso.yaml names several"
+    )
+    link.add_argument(
+        "--pin", action="store_true", help="let the name stand for the account that bears it now"
     )
     about_users = commands.add_parser("users", help="people's accounts", description="people's accounts")
     user_commands = about_users.add_subparsers(required=True, metavar="COMMAND")

@@ -85,4 +85,10 @@ def _addresses(provider: Provider, ours: Urls) -> list[_Address]:
     return [
         _Address("redirect_uri", "redirect URI (platform: Web)", ours.callback(name)),
         _Address("post_logout_redirect_uri", "after signing out", ours.signed_out),
+        _Address("backchannel_logout_uri", "back-channel logout", ours.backchannel_logout(name)),
+        _Address(
+            "frontchannel_logout_uri",
+            "front-channel logout (if the provider has no back-channel one)",
+            ours.frontchannel_logout(name),
+        ),
     ]

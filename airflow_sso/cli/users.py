@@ -7,7 +7,7 @@ import json
 import sys
 
 from airflow_sso import audit, database, models
-from airflow_sso.accounts import fab_users, links
+from airflow_sso.accounts import fab_users, links, names
 from airflow_sso.audit import Subject
 from airflow_sso.cli.outcome import FINDINGS, NOT_FOUND, OK
 from airflow_sso.config import LoadedConfig
@@ -33,6 +33,9 @@ def adopt(options: argparse.Namespace, loaded: LoadedConfig) -> int:
             return NOT_FOUND
         if links.is_linked(connection, user) or links.find(connection, authority, subject)[0]:
             print(f"{options.username} or {subject} is linked already; nothing was changed.", file=sys.stderr)
+            return FINDINGS
+        if names.is_reserved(connection, user.username, loaded.break_glass):
+            print(f"{options.username} is a break-glass account; nothing was changed.", file=sys.stderr)
             return FINDINGS
         links.make(
             connection,

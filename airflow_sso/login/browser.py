@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import flask
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from airflow_sso import airflow_compat
-from airflow_sso.errors import AttemptLost, NotOurAttempt
+from airflow_sso.errors import AttemptLost, NotOurAttempt, SignatureInvalid
 from airflow_sso.login import attempt
 from airflow_sso.urls import Urls
 
@@ -97,6 +98,22 @@ def single_values(request: flask.Request) -> Mapping[str, str]:
     if any(len(values) > 1 for _, values in request.args.lists()):
         raise AttemptLost("a parameter of the callback stands twice")
     return request.args.to_dict()
+
+
+def posted(request: flask.Request, name: str, *, most: int) -> str:
+    """A field of the posted form, which may stand once; empty when it is not there.
+
+    :param most: bytes of the whole form.
+    :raises SignatureInvalid: when the form is larger than any honest one; it is not read then.
+    """
+    request.max_form_memory_size = request.max_content_length = most
+    try:
+        values = request.form.getlist(name)
+    except RequestEntityTooLarge:
+        raise SignatureInvalid(f"the form is larger than {most} bytes") from None
+    if len(values) > 1:
+        raise SignatureInvalid(f"{name} stands twice in the form")
+    return values[0] if values else ""
 
 
 def uncached(response: Any) -> Any:

@@ -68,6 +68,10 @@ class Doors:
     limits: SessionLimits = field(default_factory=SessionLimits)
     support_contact: str | None = None
     faults: tuple[str, ...] = ()
+    break_glass: tuple[str, ...] = ()
+    """Local accounts that keep their password, whatever else is shut."""
+    public_role: str | None = None
+    """The role of whoever has not signed in."""
 
     def require_open(self) -> None:
         """:raises ConfigurationFaulty: when there is no door that anybody could use."""
@@ -111,7 +115,9 @@ def make(
     settings = loaded.settings
     if settings is None:
         log.error("airflow_sso: every door is shut (SSO-501); tasks are not affected")
-        return Doors(Urls(fallback_url, prefix), shut=loaded.shut, faults=faults)
+        return Doors(
+            Urls(fallback_url, prefix), shut=loaded.shut, faults=faults, break_glass=loaded.break_glass
+        )
     urls = Urls(settings.external_url, prefix)
     open_doors: dict[str, Door] = {}
     shut = dict(loaded.shut)
@@ -123,6 +129,8 @@ def make(
             shut[name] = provider.shown_as
             why = f"{type(cause).__name__}: {cause}"
             faults += (f"providers: {name}: {provider.protocol} cannot be spoken: {why}",)
+    if settings.public_role:
+        log.warning("airflow_sso: whoever has not signed in is %s (public_role)", settings.public_role)
     log.info("airflow_sso: open: %s; shut: %s", ", ".join(open_doors), ", ".join(shut) or "none")
     return Doors(
         urls,
@@ -132,6 +140,8 @@ def make(
         limits=settings.session,
         support_contact=settings.support_contact,
         faults=faults,
+        break_glass=loaded.break_glass,
+        public_role=settings.public_role,
     )
 
 
@@ -144,5 +154,5 @@ def _door(provider: Provider, urls: Urls) -> Door:
     if isinstance(provider, OidcProvider):
         from airflow_sso.login.oidc import OidcDoor
 
-        return OidcDoor(provider, urls.callback(provider.name))
+        return OidcDoor(provider, urls.callback(provider.name), urls.signed_out)
     raise TypeError(f"{provider.protocol} is no protocol")

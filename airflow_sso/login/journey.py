@@ -15,7 +15,8 @@ import flask
 
 from airflow_sso import audit, database, pages, role_mapping
 from airflow_sso.accounts import provisioning, sessions
-from airflow_sso.errors import NotReady, SsoError
+from airflow_sso.accounts.register import Credential, Opening
+from airflow_sso.errors import NotReady, SsoError, TablesMissing
 from airflow_sso.login import browser
 from airflow_sso.login.attempt import Attempt
 from airflow_sso.login.doors import Door, Doors
@@ -34,7 +35,7 @@ def answer_refusals(route: Route) -> Route:
         except SsoError as error:
             provider = arguments.get("provider")
             known = provider if provider in self.doors().open else None
-            audit.refused(error, reference, provider=known)
+            self.put_on_record(error, reference, provider=known)
             return self.refuse(error, reference, provider=known)
         finally:
             sessions.leave_none_to_strangers()
@@ -73,24 +74,51 @@ class Journey:
         decision = role_mapping.decide(identity, doors.current_mapping())
         opening = sessions.opening(identity, doors.limits, attempt.started_at)
         reference = flask.g.sso_reference
-        credential = provisioning.admit(identity, decision, opening, reference, adopts=door.adopts(identity))
-        sessions.start(self.appbuilder.sm, credential, opening, reference)
-        response = sessions.redirect(attempt.next_url)
+        credential = provisioning.admit(
+            identity,
+            decision,
+            opening,
+            reference,
+            adopts=door.adopts(identity),
+            reserved=doors.break_glass,
+        )
+        return self.enter(credential, opening, attempt.next_url)
+
+    def enter(self, credential: Credential, opening: Opening, next_url: str) -> Any:
+        """Sign the browser in to a session that has been recorded, and send it on."""
+        doors = self.doors()
+        sessions.start(self.appbuilder.sm, credential, opening, flask.g.sso_reference)
+        response = sessions.redirect(next_url)
         browser.remember_sign_in(response, doors.urls)
         browser.forget_restart(flask.request, response, doors.urls)
         return browser.uncached(response)
 
+    def put_on_record(self, error: SsoError, reference: str, *, provider: str | None) -> None:
+        """The audit row and the log line of a refusal."""
+        audit.refused(error, reference, provider=provider)
+
     def refuse(self, error: SsoError, reference: str, *, provider: str | None) -> flask.Response:
         """The page of a refusal."""
         doors = self.doors()
+        next_url = getattr(error, "next_url", None) or flask.g.get("sso_next")
         if isinstance(error, NotReady):
-            return pages.not_ready_page(error, doors.urls, doors.support_contact, reference=reference)
+            # Without the tables nobody can be signed in at all.
+            local_url = None if isinstance(error, TablesMissing) else self.local_url(next_url)
+            return pages.not_ready_page(
+                error, doors.urls, doors.support_contact, reference=reference, local_url=local_url
+            )
         return pages.refusal_page(
             error,
             doors.urls,
             doors.support_contact,
             reference=reference,
             provider=provider,
-            next_url=getattr(error, "next_url", None) or flask.g.get("sso_next"),
+            next_url=next_url,
             signed_in=flask.g.user is not None and flask.g.user.is_authenticated,
+            local_url=self.local_url(next_url) if error.status == 503 else None,
         )
+
+    def local_url(self, next_url: str | None = None) -> str | None:
+        """Where break-glass accounts sign in; ``None`` where there are none."""
+        doors = self.doors()
+        return doors.urls.local_login(next_url) if doors.break_glass else None

@@ -47,7 +47,12 @@ class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
             if "next" not in flask.request.args and browser.has_signed_in_before(flask.request):
                 return self._calm_page(name)
             return flask.redirect(doors.urls.start(name, next_url))
-        return pages.page("sign_in", doors.support_contact, choices=self._choices(next_url), local_url=None)
+        return pages.page(
+            "sign_in",
+            doors.support_contact,
+            choices=self._choices(next_url),
+            local_url=self.local_url(next_url),
+        )
 
     @expose("/login/<provider>")
     @answer_refusals
@@ -131,7 +136,13 @@ class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
         doors = self.doors()
         label = doors.open[provider].settings.shown_as if provider else None
         url = doors.urls.start(provider) if provider else doors.urls.login()
-        response = pages.page("signed_out", doors.support_contact, sign_in_url=url, provider_label=label)
+        response = pages.page(
+            "signed_out",
+            doors.support_contact,
+            sign_in_url=url,
+            provider_label=label,
+            local_url=self.local_url(),
+        )
         browser.forget_sign_in(response, doors.urls)
         return response
 

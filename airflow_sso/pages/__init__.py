@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import flask
@@ -19,6 +19,7 @@ from airflow_sso.errors import AccessDenied, SsoError, TablesMissing
 from airflow_sso.urls import Urls
 
 TEMPLATES = resources.files("airflow_sso.templates")
+_UNAVAILABLE = 503
 _ASSETS = {"airflow_sso.css": "text/css; charset=utf-8"}
 _HEADERS = {
     "Cache-Control": "no-store",  # CVE-2026-27205: a shared cache would mix people up
@@ -47,7 +48,7 @@ def page(
 ) -> flask.Response:
     """One of our pages as a response.
 
-    :param form_goes_to: the one origin that a form on it may be sent to.
+    :param form_goes_to: where a form on it may be sent to, and on to from there.
     """
     html = flask.render_template(
         f"airflow_sso/{name}.html",
@@ -66,18 +67,46 @@ def page(
 
 
 def sign_out_page(
-    url: str, fields: Mapping[str, str], provider_label: str, support_contact: str | None
+    url: str,
+    fields: Mapping[str, str],
+    provider_label: str,
+    support_contact: str | None,
+    *,
+    step: Literal["ask", "answer", "deny"] = "ask",
 ) -> flask.Response:
-    """Signed out here; one button signs out at a provider that takes a form only."""
+    """One button takes a logout message to a provider that takes a form only.
+
+    :param step: ``ask`` it to sign out there, after signing out here; ``answer`` it, or ``deny`` it,
+        because it has asked.
+    """
     parts = urlsplit(url)
     return page(
         "sign_out_form",
         support_contact,
-        form_goes_to=f"{parts.scheme}://{parts.netloc}",
+        # Browsers apply this to every redirect behind the form too, and the provider sends the browser on:
+        # back to us, or to the next application that it signs out of.
+        form_goes_to=f"'self' {parts.scheme}://{parts.netloc} https:",
         action_url=url,
         fields=fields,
         provider_label=provider_label,
+        step=step,
     )
+
+
+def notice_refused_page(
+    error: SsoError, urls: Urls, support_contact: str | None, *, reference: str
+) -> flask.Response:
+    """To a browser that carried a provider's logout request which was not obeyed."""
+    message = "Airflow could not verify a sign-out request that came from your identity provider."
+    if error.status == _UNAVAILABLE:  # it may well have been right
+        message = "Airflow could not carry out a sign-out request of your identity provider just now."
+    words = {
+        **_words(error, reference),
+        "headline": "You are not signed out of Airflow",
+        "message": message,
+        "remedy": "To sign out of Airflow, choose Logout in its menu.",
+    }
+    return page("refused", support_contact, **words, again_url=urls.home, again_label="Go to Airflow")
 
 
 def refusal_page(
@@ -89,12 +118,16 @@ def refusal_page(
     provider: str | None = None,
     next_url: str | None = None,
     signed_in: bool = False,
+    again_url: str | None = None,
+    local_url: str | None = None,
 ) -> flask.Response:
     """The one error page: what happened, what to do, code and reference.
 
     :param provider: through which the person may try again; ``None`` when trying again is pointless.
     :param next_url: where the person was going.
     :param signed_in: whether this browser has a session all the same, as after the back button.
+    :param again_url: where to try again, if that is no provider.
+    :param local_url: where break-glass accounts sign in, when this is the moment for one.
     """
     identified = isinstance(error, AccessDenied)
     other_account = urls.start(provider, next_url, switch=True) if provider and identified else None
@@ -103,23 +136,56 @@ def refusal_page(
         support_contact,
         **_words(error, reference),
         username=error.username if isinstance(error, AccessDenied) else None,
-        again_url=urls.start(provider, next_url) if provider else urls.login(next_url),
+        again_url=again_url or (urls.start(provider, next_url) if provider else urls.login(next_url)),
         again_label="Try again",
         other_account_url=other_account,
         home_url=urls.home if signed_in else None,
+        local_url=local_url,
     )
 
 
-def not_ready_page(
-    error: SsoError, urls: Urls, support_contact: str | None, *, reference: str
+def local_page(
+    urls: Urls,
+    support_contact: str | None,
+    *,
+    state: str,
+    next_url: str,
+    error: SsoError | None = None,
+    reference: str = "",
 ) -> flask.Response:
-    """Shown at every door while none can be opened."""
+    """The form for a break-glass account's name and password, neither of which is ever shown again.
+
+    :param state: of the attempt that the form belongs to.
+    :param error: what was wrong with the try before this one.
+    """
+    words = _words(error, reference) if error else {"code": None}
+    return page("local", support_contact, **words, state=state, other_url=urls.login(next_url))
+
+
+def local_link_page(support_contact: str | None, *, state: str, ticket: str, username: str) -> flask.Response:
+    """One button that uses a one-use link up; looking at the page does not."""
+    return page("local_link", support_contact, state=state, ticket=ticket, username=username)
+
+
+def not_ready_page(
+    error: SsoError,
+    urls: Urls,
+    support_contact: str | None,
+    *,
+    reference: str,
+    local_url: str | None = None,
+) -> flask.Response:
+    """Shown at every door while none can be opened.
+
+    :param local_url: where break-glass accounts sign in all the same.
+    """
     return page(
         "not_ready",
         support_contact,
         **_words(error, reference),
         command="airflow db migrate" if isinstance(error, TablesMissing) else None,
         again_url=urls.login(),
+        local_url=local_url,
     )
 
 
