@@ -30,6 +30,8 @@ DOORS = "tests/test_doors.py"
 SAML_LOGOUT = "tests/test_saml_logout_request.py"
 LOGOUT_TOKEN = "tests/test_logout_token.py"
 OIDC_LOGOUT = "tests/test_oidc_logout.py"
+REVOCATION = "tests/test_revocation.py"
+RACES = "tests/test_races.py"
 
 
 @dataclass(frozen=True)
@@ -361,7 +363,61 @@ _BREAK_GLASS = (
     ),
 )
 
+_REGISTER_FILE = "accounts/register.py"
+_REFUSALS = {
+    "somebody else's": "if row.user_id != credential.user_id:",
+    "ended": "if row.ended_at is not None:",
+    "epoch": "if not credential.epoch == row.epoch == row.account_epoch:",
+    "deactivated": "if not row.active:",
+    "number given again": "if row.user_created_on != row.created_on:",
+    "its end": "if now >= row.ends_at:",
+    "idle": "if now > row.last_seen_at + timedelta(seconds=row.idle_seconds) + SEEN_EVERY:",
+}
+_ACCESS = (
+    *(
+        Mutation(f"register: {name}", _REGISTER_FILE, was, "if False:", REVOCATION)
+        for name, was in _REFUSALS.items()
+    ),
+    Mutation(
+        "register: begun before",
+        _REGISTER_FILE,
+        "if epoch.revoked_at is not None and opening.began_at <= epoch.revoked_at:",
+        "if False:",
+        RACES,
+    ),
+    Mutation("notice: overtakes", "accounts/notices.py", "    if found:\n", "    if False:\n", RACES),
+    Mutation("mint: session's end", "accounts/minting.py", "min(seconds, left)", "seconds", REVOCATION),
+    Mutation(
+        "activity: polling",
+        "accounts/activity.py",
+        "return not is_known and not heard_by_others",
+        "return True",
+        REVOCATION,
+    ),
+    Mutation(
+        "sign-out: everywhere",
+        "accounts/sessions.py",
+        "for session_id in sorted(presented):",
+        "for session_id in ():",
+        REVOCATION,
+    ),
+    Mutation(
+        "auth manager: roles",
+        "auth_manager.py",
+        "if {role.id for role in user.roles} != standing.role_ids:",
+        "if False:",
+        REVOCATION,
+    ),
+    Mutation(
+        "session cookie: register",
+        "security_manager.py",
+        "return super().load_user(pk) if sessions.is_recognised(int(pk)) else None",
+        "return super().load_user(pk)",
+        REVOCATION,
+    ),
+)
 MUTATIONS = (
+    *_ACCESS,
     *_SAML,
     *_BREAK_GLASS,
     *_SINGLE_LOGOUT,
