@@ -228,3 +228,24 @@ def test_a_notice_at_any_step_of_the_callback_ends_what_it_names(stage: Stage, a
     assert comes_back(later).status_code == 302
     assert is_in(later[0]), "a sign-in that begins afterwards is welcome"
     assert is_in(other)
+
+
+def test_a_notice_about_a_person_leaves_the_next_sign_in_alone_where_sessions_have_no_name(
+    stage: Stage,
+) -> None:
+    """A provider that sends no ``sid`` can only speak of the person, and for half an hour it is remembered."""
+    drive, sub = stacks.driver(stage.idp), "ada, who has no sid"
+    drive.control("PUT", "people/ada", {"claims": {"sub": sub}})
+    drive.knobs(id_token__remove=["sid"])
+    before, under_way = begun(stage), begun(stage)
+    assert comes_back(before).status_code == 302
+    (row,) = stage.airflow.rows(
+        "select provider_session_key as key from sso_session where session_id = ?", session_of(before[0])
+    )
+    assert row["key"] is None
+    assert stage.operator.notice("entra", "about a person", {"subject": sub}) >= 1
+    assert_out(before[0])
+    assert_opened_nothing(under_way, comes_back(under_way))
+    later = begun(stage)
+    assert comes_back(later).status_code == 302
+    assert is_in(later[0])

@@ -93,21 +93,19 @@ def overtook(credential: Credential, opening: Opening, reference: str) -> bool:
     session_key, subject_key = Target(session_ref=opening.session_ref, subject=opening.subject).keys(
         opening.provider
     )
-    of_session = and_(
-        logout_notices.c.provider_session_key == session_key,
-        or_(
-            logout_notices.c.provider_subject_key.is_(None),
-            logout_notices.c.provider_subject_key == subject_key,
-        ),
-    )
-    of_person = and_(
-        logout_notices.c.provider_session_key.is_(None),
-        logout_notices.c.provider_subject_key == subject_key,
-        logout_notices.c.received_at >= opening.began_at,
-    )
-    query = select(logout_notices.c.id).where(
-        or_(of_session, of_person), logout_notices.c.expires_at > models.now()
-    )
+    kept = logout_notices.c
+    about = []
+    if session_key:
+        whose = or_(kept.provider_subject_key.is_(None), kept.provider_subject_key == subject_key)
+        about.append(and_(kept.provider_session_key == session_key, whose))
+    if subject_key:
+        is_later = kept.received_at >= opening.began_at
+        about.append(
+            and_(kept.provider_session_key.is_(None), kept.provider_subject_key == subject_key, is_later)
+        )
+    if not about:  # break-glass, which no provider knows
+        return False
+    query = select(kept.id).where(or_(*about), kept.expires_at > models.now())
     with database.transaction() as connection:
         found = connection.execute(query.limit(1)).first() is not None
     if found:

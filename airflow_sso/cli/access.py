@@ -6,7 +6,6 @@ What must stay true: what is printed has happened by then, in every replica, and
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from airflow_sso.accounts import ending, fab_users
 from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.matching import UserRow
 from airflow_sso.audit import Journal, Subject
+from airflow_sso.cli import operator
 from airflow_sso.cli.outcome import NOT_FOUND, OK
 from airflow_sso.config import LoadedConfig
 
@@ -90,21 +90,13 @@ def _carried_out(username: str, steps: _Steps) -> Endings | None:
         if user is None:
             found = False
             return ()
-        return steps(connection, journal, user, f"{_operator()} (airflow-sso)")
+        return steps(connection, journal, user, f"{operator.name()} (airflow-sso)")
 
     ended = ending.carry_out(with_user, audit.new_reference())
     if not found:
         print(f"Airflow has no account {username!r}.", file=sys.stderr)
         return None
     return ended
-
-
-def _operator() -> str:
-    """Who runs this command, as far as the system knows."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user number may have no name
-        return "an operator"
 
 
 def _about(user: UserRow) -> Subject:

@@ -7,7 +7,6 @@ and prints the link once; the database keeps its hash.
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import sys
 
@@ -15,6 +14,7 @@ from airflow_sso import airflow_compat, audit, database
 from airflow_sso.accounts import break_glass
 from airflow_sso.accounts.break_glass import NoSuchAccount, NotAllowed
 from airflow_sso.audit import Journal, Subject
+from airflow_sso.cli import operator
 from airflow_sso.cli.outcome import FINDINGS, NOT_FOUND, OK, WRONG_USE
 from airflow_sso.config import LoadedConfig
 from airflow_sso.errors import TablesMissing
@@ -34,13 +34,13 @@ def make_link(options: argparse.Namespace, loaded: LoadedConfig) -> int:
         with database.transaction() as connection:
             if options.pin:
                 user, pinned = break_glass.pin_anew(
-                    connection, journal, loaded.break_glass, name, _operator()
+                    connection, journal, loaded.break_glass, name, operator.name()
                 )
             else:
                 user, pinned = break_glass.account(connection, journal, loaded.break_glass, name), False
             ticket, expires_at = break_glass.make_link(connection, user)
             about = Subject(user_id=user.user_id, username=user.username)
-            journal.break_glass_link_made(about, operator=_operator())
+            journal.break_glass_link_made(about, operator=operator.name())
             journal.write(connection)
     except TablesMissing as missing:
         print(f"{missing.detail}. Run airflow db migrate first.", file=sys.stderr)
@@ -82,11 +82,3 @@ def _urls(loaded: LoadedConfig) -> Urls:
     settings = loaded.settings
     external_url = settings.external_url if settings else (airflow_compat.base_url() or "").rstrip("/")
     return Urls(external_url, airflow_compat.AUTH_PREFIX)
-
-
-def _operator() -> str:
-    """Who runs this command, as far as the system knows."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user number may have no name
-        return "an operator"
