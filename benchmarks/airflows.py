@@ -53,8 +53,11 @@ def running(template: Path, name: str, idp: Handle, *, workers: int = 1, **optio
         (plugins / "says_worker.py").write_text(WORKER_HEADER)
         stack = Stack(home, idp=idp)
         stack.configure([stacks.entra(idp.url)])
-        uri = f"{home.url}/auth/oauth-authorized/entra"
-        stacks.driver(idp).control("POST", "clients", {"redirect_uris": [uri]})
+        known = {
+            "redirect_uris": [f"{home.url}/auth/oauth-authorized/entra"],
+            "backchannel_logout_uris": [f"{home.url}/auth/logout/backchannel/entra"],
+        }
+        stacks.driver(idp).control("POST", "clients", known)
         try:
             yield stack.start(workers=workers)
         finally:
