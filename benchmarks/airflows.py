@@ -46,19 +46,11 @@ def migrated_template() -> Path:
 
 @contextmanager
 def running(template: Path, name: str, idp: Handle, *, workers: int = 1, **options: Any) -> Iterator[Stack]:
-    """An Airflow with the provider ``entra``, known to the local provider."""
-    with stacks.migrated_home(template, template.parent.parent / name, **options) as home:
-        plugins = home.path / "plugins"
-        plugins.mkdir()
-        (plugins / "says_worker.py").write_text(WORKER_HEADER)
-        stack = Stack(home, idp=idp)
-        stack.configure([stacks.entra(idp.url)])
-        known = {
-            "redirect_uris": [f"{home.url}/auth/oauth-authorized/entra"],
-            "backchannel_logout_uris": [f"{home.url}/auth/logout/backchannel/entra"],
-        }
-        stacks.driver(idp).control("POST", "clients", known)
-        try:
-            yield stack.start(workers=workers)
-        finally:
-            stack.stop()
+    """An Airflow that the local provider knows, and whose answers say which worker they came from."""
+    folder = template.parent.parent / name
+    plugins = folder.with_name(f"{name}-plugins")
+    plugins.mkdir()
+    (plugins / "says_worker.py").write_text(WORKER_HEADER)
+    extra = {"AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins), **options.pop("extra", {})}
+    with stacks.running(template, folder, idp, workers=workers, extra=extra, **options) as stack:
+        yield stacks.welcome(stack, idp)

@@ -243,6 +243,29 @@ def migrated_home(template: Path, path: Path, **options: Any) -> Iterator[Airflo
     yield home
 
 
+@contextmanager
+def running(template: Path, path: Path, idp: Handle, *, workers: int = 1, **options: Any) -> Iterator[Stack]:
+    """An Airflow of the caller's own with the provider ``entra``; `options` are of :func:`migrated_home`."""
+    with migrated_home(template, path, **options) as home:
+        stack = Stack(home, idp=idp)
+        stack.configure([entra(idp.url)])
+        try:
+            yield stack.start(workers=workers)
+        finally:
+            stack.stop()
+
+
+def welcome(stack: Stack, idp: Handle) -> Stack:
+    """The honest provider knows this Airflow, and the mapping is the default one again."""
+    known = {
+        "redirect_uris": [f"{stack.url}/auth/oauth-authorized/entra"],
+        "backchannel_logout_uris": [f"{stack.url}/auth/logout/backchannel/entra"],
+    }
+    driver(idp).control("POST", "clients", known)
+    stack.map(default_mapping())
+    return stack
+
+
 def facts(page: requests.Response) -> tuple[str | None, str | None]:
     """The code and the reference that a page of ours shows."""
     found = [html.unescape(one) for one in re.findall(r'<code class="fact"[^>]*>([^<]+)</code>', page.text)]

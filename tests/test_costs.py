@@ -43,20 +43,13 @@ def shared_counted(
     folder = tmp_path_factory.mktemp("counted")
     log = folder / "sql.log"
     environment = {"SQL_LOG": str(log), "PYTHONPATH": str(REPOSITORY / "tests" / "sql_log")}
-    with stacks.migrated_home(migrated_database, folder / "home", extra=environment) as home:
-        stack = Stack(home, idp=identity_provider)
-        stack.configure([stacks.entra(identity_provider.url)])
-        try:
-            yield Counted(stack.start(), log)
-        finally:
-            stack.stop()
+    with stacks.running(migrated_database, folder / "home", identity_provider, extra=environment) as stack:
+        yield Counted(stack, log)
 
 
 @pytest.fixture
 def counted(shared_counted: Counted, idp: Handle) -> Counted:
-    uri = f"{shared_counted.airflow.url}/auth/oauth-authorized/entra"
-    stacks.driver(idp).control("POST", "clients", {"redirect_uris": [uri]})
-    shared_counted.airflow.map(stacks.default_mapping())
+    stacks.welcome(shared_counted.airflow, idp)
     return shared_counted
 
 

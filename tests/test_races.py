@@ -93,22 +93,16 @@ def shared_stage(
     folder = tmp_path_factory.mktemp("races")
     (folder / "hold").mkdir()
     extra = {"SQL_HOLD": str(folder / "hold"), "PYTHONPATH": str(REPOSITORY / "tests" / "sql_log")}
-    with stacks.migrated_home(migrated_database, folder / "home", extra=extra) as home:
-        stack = Stack(home, idp=identity_provider)
-        stack.configure([stacks.entra(identity_provider.url)])
-        try:
-            stack.start()
-            with operator_process.beside(Stack(replace(home, extra={}))) as operator:
-                yield Stage(stack, operator, folder / "hold", identity_provider)
-        finally:
-            stack.stop()
+    with (
+        stacks.running(migrated_database, folder / "home", identity_provider, extra=extra) as stack,
+        operator_process.beside(Stack(replace(stack.home, extra={}))) as operator,
+    ):
+        yield Stage(stack, operator, folder / "hold", identity_provider)
 
 
 @pytest.fixture
 def stage(shared_stage: Stage, idp: Handle) -> Stage:
-    uri = f"{shared_stage.airflow.url}/auth/oauth-authorized/entra"
-    stacks.driver(idp).control("POST", "clients", {"redirect_uris": [uri]})
-    shared_stage.airflow.map(stacks.default_mapping())
+    stacks.welcome(shared_stage.airflow, idp)
     signed_in(shared_stage.airflow)  # the account is there, and every cache is warm
     return shared_stage
 

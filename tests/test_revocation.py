@@ -32,21 +32,13 @@ def shared_two_workers(
 ) -> Iterator[Stack]:
     """An Airflow of two workers, so that nothing can count on one process's memory."""
     folder = tmp_path_factory.mktemp("two-workers") / "home"
-    with stacks.migrated_home(migrated_database, folder) as home:
-        stack = Stack(home, idp=identity_provider)
-        stack.configure([stacks.entra(identity_provider.url)])
-        try:
-            yield stack.start(workers=2)
-        finally:
-            stack.stop()
+    with stacks.running(migrated_database, folder, identity_provider, workers=2) as stack:
+        yield stack
 
 
 @pytest.fixture
 def two(shared_two_workers: Stack, idp: Handle) -> Stack:
-    uri = f"{shared_two_workers.url}/auth/oauth-authorized/entra"
-    stacks.driver(idp).control("POST", "clients", {"redirect_uris": [uri]})
-    shared_two_workers.map(stacks.default_mapping())
-    return shared_two_workers
+    return stacks.welcome(shared_two_workers, idp)
 
 
 class Client:
