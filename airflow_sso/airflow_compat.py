@@ -6,11 +6,14 @@ functions, because this module is also loaded by commands that need no Airflow.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 #: What Airflow 3.x puts before every route of the auth manager.
 AUTH_PREFIX = "/auth"
@@ -108,6 +111,9 @@ def signed_claims(token: str) -> Mapping[str, Any]:
     try:
         claims: Mapping[str, Any] = get_auth_manager()._get_token_validator().validated_claims(token)
     except InvalidTokenError:
+        return {}
+    except Exception:  # keys that lie elsewhere cannot be had: the session cookie signs out all the same
+        log.exception("airflow_sso: a browser's token could not be read")
         return {}
     return claims
 

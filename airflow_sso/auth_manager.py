@@ -16,7 +16,7 @@ from airflow.providers.fab.auth_manager.fab_auth_manager import FabAuthManager
 from fastapi import HTTPException, status
 from flask import has_request_context
 
-from airflow_sso.accounts import activity, minting, register, sessions
+from airflow_sso.accounts import activity, ending, minting, sessions
 from airflow_sso.accounts.register import Credential, CredentialRefused
 from airflow_sso.airflow_compat import AUTH_PREFIX
 
@@ -50,6 +50,8 @@ class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
     def build_public_user(self, **options: Any) -> Any:
         """Whoever has not signed in. Airflow's has no id, and its own "who am I" fails for want of one."""
         user = super().build_public_user(**options)
+        if not getattr(user, "_roles", None):  # the role was renamed or deleted since
+            return None
         if user is not None:
             user.get_id = lambda: "anonymous"
         return user
@@ -60,7 +62,7 @@ class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
         :raises ValueError: when it does not, which Airflow answers with 403.
         """
         _presented.set(None)
-        standing = register.check(Credential.carried_by(token, int(token["sub"])))
+        standing = ending.judged(Credential.carried_by(token, int(token["sub"])))
         activity.note(standing, activity.current.get())
         _presented.set(standing.credential)
         user = super().deserialize_user(token)

@@ -191,6 +191,8 @@ break_glass_pins = Table(
     Column("name_key", String(64), nullable=False, unique=True),
     Column("user_id", Integer, nullable=False),
     Column("user_created_on", DateTime, nullable=True),
+    # SHA-256 of the password's hash: whoever may edit users must not give themselves this way in.
+    Column("password_key", String(64), nullable=True),
     Column("pinned_at", UtcDateTime, nullable=False),
 )
 

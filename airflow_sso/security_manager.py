@@ -15,7 +15,7 @@ from flask import current_app, redirect
 from flask_appbuilder.const import AUTH_OAUTH
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sso import airflow_compat, audit, config_location, database
+from airflow_sso import airflow_compat, audit, config_location, database, pages
 from airflow_sso.accounts import break_glass, fab_users, sessions
 from airflow_sso.accounts.register import CredentialRefused
 from airflow_sso.errors import LocalDoorShut, TablesMissing
@@ -71,6 +71,8 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         self.oauth_remotes: dict[str, Any] = {}
 
     def register_views(self) -> None:
+        current_app.register_error_handler(CredentialRefused, self._sign_in_again)
+        current_app.register_error_handler(TablesMissing, self._not_ready)
         # A second web application is built for old-style plugins and served under /pluginsv2 with
         # cookies of the same names; sign-in routes there would sign people out here.
         if getattr(self.appbuilder, "enable_plugins", False):
@@ -80,7 +82,6 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         self.appbuilder.add_view_no_menu(SsoSamlView())
         self.appbuilder.add_view_no_menu(SsoLogoutView())
         self.appbuilder.add_view_no_menu(SsoLocalView())
-        current_app.register_error_handler(CredentialRefused, self._sign_in_again)
         csrf = current_app.extensions.get("csrf")
         if csrf is not None:  # commands build this application without it
             # Providers post across sites, or from their servers, without our token. The local door has a
@@ -91,6 +92,12 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
     def _sign_in_again(self, _refusal: CredentialRefused) -> Any:
         """A page of Airflow's own wanted a token for a session that had just ended."""
         return redirect(self.sso_doors.urls.login())
+
+    def _not_ready(self, error: TablesMissing) -> Any:
+        """Whose session it is cannot be looked up; that signs nobody out."""
+        reference, doors = audit.new_reference(), self.sso_doors
+        audit.refused(error, reference)
+        return pages.not_ready_page(error, doors.urls, doors.support_contact, reference=reference)
 
     def load_user(self, pk: int) -> Any:
         """The user of a session cookie, if its session counts at this moment, or ``None``."""

@@ -35,7 +35,18 @@ from tests.stack import Stack, facts
 pytestmark = pytest.mark.server
 
 #: Who may, as ``sso.yaml`` says; each for tests of its own.
-NAMES = ["admin", "viewer", "ghost", "asleep", "theirs", "renamed", "ended", "throttled", "linked.only"]
+NAMES = [
+    "admin",
+    "guarded",
+    "viewer",
+    "ghost",
+    "asleep",
+    "theirs",
+    "renamed",
+    "ended",
+    "throttled",
+    "linked.only",
+]
 
 
 def made(stack: Stack) -> Stack:
@@ -633,6 +644,44 @@ def test_a_link_opens_no_account_that_may_not_be_used_any_more(two: Stack) -> No
         assert visitor.who() is None
     finally:
         two.write("update ab_user set active = 1 where username = 'viewer'")
+
+
+def test_revoking_the_account_takes_its_links_too(two: Stack) -> None:
+    path = made_link(run(two, "break-glass", "admin")[1])
+    waiting = Rescuer(two)
+    fields = hidden(waiting.at(path))
+    assert run(two, "users", "revoke", "admin")[0] == 0
+    assert facts(waiting.submit(fields))[0] == "SSO-401"
+    assert waiting.who() is None
+    assert Rescuer(two).at(path).status_code == 403
+
+
+def test_a_password_that_somebody_else_sets_opens_nothing(two: Stack, idp: Handle) -> None:
+    """An administrator who leaves must not leave with a password of the rescuer's account."""
+    number = add_account(two, "guarded")
+    first = Rescuer(two)
+    assert first.try_password("guarded").ok
+    admin = two.visitor()
+    admin.sign_in("ada")
+    (user,) = two.rows("select * from ab_user where id = ?", number)
+    changed = {name: user[name] for name in ("username", "email", "first_name", "last_name")}
+    answer = admin.patch(
+        f"{two.url}/auth/fab/v1/users/guarded",
+        params={"update_mask": "password"},
+        json={**changed, "password": "another one"},
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    page = Rescuer(two).try_password("guarded", "another one")
+    assert facts(page)[0] == "SSO-401"
+    assert "password was changed" in decision(two, page)["reason"]
+    assert facts(Rescuer(two).try_password("guarded"))[0] == "SSO-401", "nor does the old one"
+    two.write("delete from sso_throttle")
+    code, text = run(two, "break-glass", "guarded", "--pin")
+    assert code == 0, text
+    later = Rescuer(two)
+    later.try_password("guarded", "another one")
+    assert later.who() == "guarded", "whoever has the shell says that it is meant"
 
 
 def test_a_link_goes_past_the_throttle(two: Stack) -> None:

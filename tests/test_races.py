@@ -218,9 +218,12 @@ def test_a_notice_at_any_step_of_the_callback_ends_what_it_names(stage: Stage, a
         lambda prepared, answer: assert_opened_nothing(prepared[0], answer),
     )
     assert steps > 10
-    later, _ = with_a_session_of_its_own()
+    again, same = with_a_session_of_its_own()
+    notice((again, same))
+    later = begun(stage)  # the provider goes on with its session, and calls it as before
     assert comes_back(later).status_code == 302
     assert is_in(later[0]), "a sign-in that begins afterwards is welcome"
+    assert_opened_nothing(again, comes_back(again))
     assert is_in(other)
 
 

@@ -220,6 +220,9 @@ def test_an_account_shut_by_sql_is_out_at_the_next_request(two: Stack) -> None:
         assert is_in(bystander)
     finally:
         two.write("update ab_user set active = 1 where username = 'ada@contoso.example'")
+    assert_out(visitor)  # opening the account again brings nothing of before back
+    assert not is_in(script)
+    assert is_in(signed_in(two))
 
 
 def test_roles_given_and_taken_count_at_the_next_request(two: Stack) -> None:

@@ -1,8 +1,8 @@
 """Break-glass: the few local accounts that get in when no identity provider can be asked.
 
 Which ones is written in ``sso.yaml`` and nowhere else. What must stay true: a name opens the one account
-that bore it when it was first seen, as long as that is active and nobody's of a provider; roles are what
-the account has; and of a password or a link only hashes are kept.
+that bore it when it was first seen, with the password that it had, as long as it is active and nobody's of
+a provider; roles are what the account has; and of a password or a link only hashes are kept.
 """
 
 from __future__ import annotations
@@ -107,12 +107,19 @@ def pin_anew(
     :raises NotAllowed: when that account may not be used whatever the name stands for.
     """
     user = _usable(connection, names, name)
-    if _pinned(connection, journal, user) == (user.user_id, user.created_on):
+    password_key = _password_key(fab_users.password_of(connection, user.user_id))
+    is_this_one = _pinned(connection, journal, user) == (user.user_id, user.created_on)
+    if is_this_one and password_key == _pinned_password_key(connection, user):
         return user, False
     connection.execute(
         update(break_glass_pins)
         .where(break_glass_pins.c.name_key == models.name_key(name))
-        .values(user_id=user.user_id, user_created_on=user.created_on, pinned_at=models.now())
+        .values(
+            user_id=user.user_id,
+            user_created_on=user.created_on,
+            password_key=password_key,
+            pinned_at=models.now(),
+        )
     )
     journal.break_glass_pinned(_about(user), operator=operator)
     return user, True
@@ -139,7 +146,12 @@ def _pinned(connection: Connection, journal: Journal, user: UserRow) -> tuple[in
     )
     row = connection.execute(query).first()
     if row is None:
-        pin = {"user_id": user.user_id, "user_created_on": user.created_on, "pinned_at": models.now()}
+        pin = {
+            "user_id": user.user_id,
+            "user_created_on": user.created_on,
+            "password_key": _password_key(fab_users.password_of(connection, user.user_id)),
+            "pinned_at": models.now(),
+        }
         try:
             with connection.begin_nested():
                 connection.execute(insert(break_glass_pins).values(name_key=key, **pin))
@@ -148,6 +160,18 @@ def _pinned(connection: Connection, journal: Journal, user: UserRow) -> tuple[in
             pass
         row = connection.execute(query.with_for_update()).one()
     return row.user_id, row.user_created_on
+
+
+def _pinned_password_key(connection: Connection, user: UserRow) -> str | None:
+    query = select(break_glass_pins.c.password_key).where(
+        break_glass_pins.c.name_key == models.name_key(user.username)
+    )
+    key: str | None = connection.scalar(query)
+    return key
+
+
+def _password_key(stored: str | None) -> str | None:
+    return _hash(stored) if stored else None
 
 
 # Passwords
@@ -166,6 +190,10 @@ def verify_password(names: Collection[str], name: str, password: str, reference:
         try:
             user = account(connection, journal, names, name)
             stored = fab_users.password_of(connection, user.user_id)
+            if _password_key(stored) != _pinned_password_key(connection, user):
+                raise NotAllowed(
+                    "the password was changed since; airflow-sso break-glass --pin accepts the new one", name
+                )
         except NotAllowed as cause:
             refusal = cause
         journal.write(connection)

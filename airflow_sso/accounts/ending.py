@@ -7,17 +7,22 @@ time it takes depends on the sessions that end, never on how many others there a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sso import airflow_compat, database, models
+from airflow_sso import airflow_compat, audit, database, models
 from airflow_sso.accounts import register
-from airflow_sso.audit import Journal
-from airflow_sso.models import session_paths, sessions, tokens
+from airflow_sso.accounts.register import AccountShut, Credential, Standing
+from airflow_sso.audit import Journal, Subject
+from airflow_sso.models import break_glass_links, session_paths, sessions, tokens
+
+log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 40  # characters of the column
 _AT_ONCE = 500  # values in one IN (...); some databases take no more than a thousand
@@ -54,7 +59,36 @@ def carry_out(steps: Callable[[Connection, Journal], Endings], reference: str) -
 def of_person(connection: Connection, user_id: int, because: str) -> Endings:
     """Every session of an account, and every sign-in to it that has begun and not finished."""
     register.begin_new_epoch(connection, user_id)
+    connection.execute(delete(break_glass_links).where(break_glass_links.c.user_id == user_id))
     return _end(connection, sessions.c.user_id == user_id, because)
+
+
+def judged(credential: Credential) -> Standing:
+    """Whether a credential counts at this moment: :func:`register.check`, with what follows from it.
+
+    An account that somebody shut without a word to us, by SQL say, has its sessions ended when the first of
+    them is seen: opening it again is no reason for old cookies to count again.
+
+    :raises CredentialRefused: when it does not count.
+    """
+    try:
+        return register.check(credential)
+    except AccountShut:
+        because = "the account was deactivated"
+
+        def steps(connection: Connection, journal: Journal) -> Endings:
+            ended = of_person(connection, credential.user_id, because)
+            sessions_ended = [one.session_id for one in ended]
+            journal.access_ended(
+                Subject(user_id=credential.user_id), because=because, sessions=sessions_ended
+            )
+            return ended
+
+        try:
+            carry_out(steps, audit.new_reference())
+        except SQLAlchemyError:  # the credential is refused all the same
+            log.exception("airflow_sso: the sessions of user %d could not be ended", credential.user_id)
+        raise
 
 
 def of_session(connection: Connection, session_id: str, because: str) -> Endings:

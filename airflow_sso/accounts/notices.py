@@ -88,7 +88,8 @@ def obey_once(provider: str, target: Target, *, because: str, reference: str) ->
 def overtook(credential: Credential, opening: Opening, reference: str) -> bool:
     """Whether a notice about this session came before it was recorded; it is ended then.
 
-    What ended the person's every session leaves alone a sign-in that was begun afterwards.
+    A sign-in that was begun after the notice is left alone, also where the provider names its new
+    session as it named the old one.
     """
     session_key, subject_key = Target(session_ref=opening.session_ref, subject=opening.subject).keys(
         opening.provider
@@ -99,13 +100,10 @@ def overtook(credential: Credential, opening: Opening, reference: str) -> bool:
         whose = or_(kept.provider_subject_key.is_(None), kept.provider_subject_key == subject_key)
         about.append(and_(kept.provider_session_key == session_key, whose))
     if subject_key:
-        is_later = kept.received_at >= opening.began_at
-        about.append(
-            and_(kept.provider_session_key.is_(None), kept.provider_subject_key == subject_key, is_later)
-        )
+        about.append(and_(kept.provider_session_key.is_(None), kept.provider_subject_key == subject_key))
     if not about:  # break-glass, which no provider knows
         return False
-    query = select(kept.id).where(or_(*about), kept.expires_at > models.now())
+    query = select(kept.id).where(or_(*about), kept.received_at >= opening.began_at)
     with database.transaction() as connection:
         found = connection.execute(query.limit(1)).first() is not None
     if found:

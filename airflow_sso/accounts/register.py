@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from airflow_sso import airflow_compat, database, models
 from airflow_sso.accounts import fab_users
 from airflow_sso.accounts.matching import UserRow
-from airflow_sso.errors import AccessEnded, TablesMissing
+from airflow_sso.errors import AccessEnded
 from airflow_sso.models import epochs, sessions
 
 #: The provider of a break-glass session; none of the configuration may be called so.
@@ -35,6 +35,10 @@ _SESSION, _EPOCH = "sso_session", "sso_epoch"
 
 class CredentialRefused(ValueError):
     """A cookie or token that opens nothing; the text says why, for the log."""
+
+
+class AccountShut(CredentialRefused):
+    """It opens nothing because its account is deactivated, while its session has not been ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +178,9 @@ def check(credential: Credential) -> Standing:
     """Whether a credential counts at this moment; one statement, never cached.
 
     :raises CredentialRefused: when it does not, saying why.
+    :raises TablesMissing: when nobody can tell, which signs nobody out.
     """
-    try:
-        database.require_tables()
-    except TablesMissing as missing:
-        if missing.__cause__ is not None:  # the database is away, which is nobody's sign-out
-            raise missing.__cause__ from None
-        raise CredentialRefused("the tables of sessions are not there") from None
+    database.require_tables()
     with airflow_compat.engine().connect() as connection:
         return standing(connection, credential)
 
@@ -194,6 +194,8 @@ def standing(connection: Connection, credential: Credential) -> Standing:
     reason = _why_refused(row, credential)
     if reason:
         raise CredentialRefused(f"session {credential.session_id[:8]}: {reason}")
+    if not row.active:
+        raise AccountShut(f"session {credential.session_id[:8]}: the account is deactivated")
     return Standing(
         credential,
         row.provider,
@@ -211,8 +213,6 @@ def _why_refused(row: Any, credential: Credential) -> str | None:
         return f"it was ended: {row.ended_because}"
     if not credential.epoch == row.epoch == row.account_epoch:
         return "all access of this account was ended"
-    if not row.active:
-        return "the account is deactivated"
     if row.user_created_on != row.created_on:
         return "its user was deleted, and another one has the number now"
     if now >= row.ends_at:

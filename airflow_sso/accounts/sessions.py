@@ -19,7 +19,7 @@ from flask_login import login_user, logout_user
 from sqlalchemy.engine import Connection
 
 from airflow_sso import airflow_compat
-from airflow_sso.accounts import activity, ending, fab_users, housekeeping, minting, notices, register
+from airflow_sso.accounts import activity, ending, fab_users, housekeeping, minting, notices
 from airflow_sso.accounts.activity import Asked
 from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.register import Credential, CredentialRefused, Opening
@@ -140,7 +140,7 @@ def presented_credential(user_id: int) -> Credential:
 def is_recognised(user_id: int) -> bool:
     """Whether this request's session cookie counts at this moment; notes that somebody is there."""
     try:
-        standing = register.check(presented_credential(user_id))
+        standing = ending.judged(presented_credential(user_id))
     except CredentialRefused as refusal:
         log.info("airflow_sso: a session cookie was refused: %s", refusal)
         return False

@@ -102,6 +102,7 @@ class VerifiedAssertion(Mapping[str, Any]):
         "_attributes",
         "authenticated_at",
         "id",
+        "issued_at",
         "name_id",
         "provider_subject",
         "session_ends_at",
@@ -126,6 +127,7 @@ class VerifiedAssertion(Mapping[str, Any]):
             name_id.get("SPNameQualifier"),
         )
         self.valid_until = valid_until
+        self.issued_at: datetime = saml_time.moment(assertion.get("IssueInstant"))
         self.session_ref: str | None = statement.get("SessionIndex")
         self.authenticated_at: datetime | None = saml_time.moment(statement.get("AuthnInstant"))
         #: Core, section 2.7.2: the session is to end by then.

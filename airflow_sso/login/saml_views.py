@@ -8,6 +8,7 @@ GET after it does, with the attempt's own cookie; and only a verified LogoutRequ
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -130,7 +131,9 @@ class SsoSamlView(Journey, BaseView):  # type: ignore[misc]
         """Verify, keep, and send on; ``new_browser`` where no attempt was made before."""
         verified = door.accept(response, attempt)
         if new_browser:
-            attempts.remember(attempt, new_browser)
+            # It began at the provider: what has ended there since then ends it too.
+            began = min(attempt.started_at, verified.issued_at)
+            attempts.remember(dataclasses.replace(attempt, started_at=began), new_browser)
         handle = attempts.park(
             attempt, posted, assertion=door.assertion_key(verified), until=verified.valid_until
         )

@@ -89,6 +89,7 @@ def _create_break_glass() -> None:
         sa.Column("name_key", sa.String(64), nullable=False, unique=True),
         sa.Column("user_id", sa.Integer, nullable=False),
         sa.Column("user_created_on", sa.DateTime, nullable=True),
+        sa.Column("password_key", sa.String(64), nullable=True),
         sa.Column("pinned_at", sa.DateTime, nullable=False),
     )
     op.create_table(
