@@ -50,10 +50,9 @@ class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
     def build_public_user(self, **options: Any) -> Any:
         """Whoever has not signed in. Airflow's has no id, and its own "who am I" fails for want of one."""
         user = super().build_public_user(**options)
-        if not getattr(user, "_roles", None):  # the role was renamed or deleted since
+        if user is None or not user._roles:  # the role was renamed or deleted since
             return None
-        if user is not None:
-            user.get_id = lambda: "anonymous"
+        user.get_id = lambda: "anonymous"
         return user
 
     def deserialize_user(self, token: dict[str, Any]) -> Any:

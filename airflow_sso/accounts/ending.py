@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import airflow_compat, audit, database, models
-from airflow_sso.accounts import register
+from airflow_sso.accounts import fab_users, register
 from airflow_sso.accounts.register import AccountShut, Credential, Standing
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.models import break_glass_links, session_paths, sessions, tokens
@@ -77,11 +77,14 @@ def judged(credential: Credential) -> Standing:
         because = "the account was deactivated"
 
         def steps(connection: Connection, journal: Journal) -> Endings:
-            ended = of_person(connection, credential.user_id, because)
-            sessions_ended = [one.session_id for one in ended]
-            journal.access_ended(
-                Subject(user_id=credential.user_id), because=because, sessions=sessions_ended
-            )
+            register.lock(connection, credential.user_id)
+            user = fab_users.by_id(connection, credential.user_id)
+            if user is None or user.active:  # opened again in this very moment
+                return ()
+            ended = of_person(connection, user.user_id, because)
+            if ended:  # else another request has just done it
+                about = Subject(user_id=user.user_id, username=user.username)
+                journal.access_ended(about, because=because, sessions=[one.session_id for one in ended])
             return ended
 
         try:
