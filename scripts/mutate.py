@@ -385,7 +385,13 @@ _ACCESS = (
         "if False:",
         RACES,
     ),
-    Mutation("notice: overtakes", "accounts/notices.py", "    if found:\n", "    if False:\n", RACES),
+    Mutation(
+        "notice: overtakes",
+        "accounts/notices.py",
+        "found = connection.execute(query.limit(1)).first() is not None",
+        "found = False",
+        RACES,
+    ),
     Mutation("mint: session's end", "accounts/minting.py", "min(seconds, left)", "seconds", REVOCATION),
     Mutation(
         "activity: polling",

@@ -173,6 +173,30 @@ def test_one_session_ends_and_the_persons_other_goes_on(two: Stack) -> None:
     assert is_in(other), "a session of somebody else is not ended in this person's name"
 
 
+def test_the_register_is_the_truth_and_airflows_own_rows_are_not(two: Stack) -> None:
+    """A request in flight writes a deleted session row back, and a token may be on no list."""
+    visitor = signed_in(two)
+    script = client(visitor)
+    (kept,) = two.rows(
+        "select s.* from session s join sso_session o on o.airflow_session_id = s.session_id where o.session_id = ?",
+        session_of(visitor),
+    )
+    assert run(two, "users", "revoke", "ada@contoso.example", "--session", session_of(visitor))[0] == 0
+    assert not two.rows("select * from session where session_id = ?", kept["session_id"])
+    two.write(
+        "insert into session (session_id, data, expiry) values (?, ?, ?)",
+        kept["session_id"],
+        kept["data"],
+        kept["expiry"],
+    )
+    two.write("delete from revoked_token")
+    assert_out(visitor)
+    assert not is_in(script)
+    two.write("update sso_session set ended_at = null where session_id = ?", session_of(visitor))
+    assert is_in(script), "the control: with the register's word alone all of it counts"
+    assert is_in_fab(visitor)
+
+
 def test_a_deactivated_person_stays_out_until_reactivated(two: Stack) -> None:
     visitor = signed_in(two, "otto")
     assert run(two, "users", "deactivate", "otto@contoso.example")[0] == 0
