@@ -183,15 +183,19 @@ def test_the_register_is_the_truth_and_airflows_own_rows_are_not(two: Stack) -> 
     )
     assert run(two, "users", "revoke", "ada@contoso.example", "--session", session_of(visitor))[0] == 0
     assert not two.rows("select * from session where session_id = ?", kept["session_id"])
-    two.write(
-        "insert into session (session_id, data, expiry) values (?, ?, ?)",
-        kept["session_id"],
-        kept["data"],
-        kept["expiry"],
-    )
-    two.write("delete from revoked_token")
+
+    def put_back() -> None:
+        two.write("delete from session where session_id = ?", kept["session_id"])
+        values = kept["session_id"], kept["data"], kept["expiry"]
+        two.write("insert into session (session_id, data, expiry) values (?, ?, ?)", *values)
+        two.write("delete from revoked_token")
+
+    put_back()
+    assert not is_in_fab(visitor)
+    put_back()
     assert_out(visitor)
     assert not is_in(script)
+    put_back()
     two.write("update sso_session set ended_at = null where session_id = ?", session_of(visitor))
     assert is_in(script), "the control: with the register's word alone all of it counts"
     assert is_in_fab(visitor)
