@@ -56,6 +56,16 @@ def carry_out(steps: Callable[[Connection, Journal], Endings], reference: str) -
     return ended
 
 
+def by_person(connection: Connection, ended: Endings) -> Iterator[tuple[Subject, list[str]]]:
+    """For the audit, a row a person: whom it is about, and which of their sessions ended."""
+    for user_id in sorted({one.user_id for one in ended}):
+        theirs = [one for one in ended if one.user_id == user_id]
+        user = fab_users.by_id(connection, user_id)
+        username = user.username if user else None
+        about = Subject(provider=theirs[0].provider, user_id=user_id, username=username)
+        yield about, [one.session_id for one in theirs]
+
+
 def of_person(connection: Connection, user_id: int, because: str) -> Endings:
     """Every session of an account, and every sign-in to it that has begun and not finished."""
     register.begin_new_epoch(connection, user_id)

@@ -18,10 +18,10 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from airflow_sso import database, models
-from airflow_sso.accounts import ending, fab_users
+from airflow_sso.accounts import ending
 from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.register import Credential, Opening
-from airflow_sso.audit import Journal, Subject
+from airflow_sso.audit import Journal
 from airflow_sso.models import logout_notices
 
 #: Longer than an attempt lives, its parked answer included.
@@ -68,7 +68,7 @@ def obey(
         for number, target in enumerate(targets):
             ended += _end(connection, provider, target, because)
             _note_done(connection, _notice_key(provider, notice_id, number))
-        _note(connection, journal, provider, ended, because)
+        _note(connection, journal, ended, because)
         return ended
 
     return ending.carry_out(steps, reference)
@@ -79,7 +79,7 @@ def obey_once(provider: str, target: Target, *, because: str, reference: str) ->
 
     def steps(connection: Connection, journal: Journal) -> Endings:
         ended = _end(connection, provider, target, because)
-        _note(connection, journal, provider, ended, because)
+        _note(connection, journal, ended, because)
         return ended
 
     return ending.carry_out(steps, reference)
@@ -111,7 +111,7 @@ def overtook(credential: Credential, opening: Opening, reference: str) -> bool:
 
         def steps(connection: Connection, journal: Journal) -> Endings:
             ended = ending.of_session(connection, credential.session_id, because)
-            _note(connection, journal, opening.provider, ended, because)
+            _note(connection, journal, ended, because)
             return ended
 
         ending.carry_out(steps, reference)
@@ -151,12 +151,8 @@ def _end(connection: Connection, provider: str, target: Target, because: str) ->
     return ending.of_provider(connection, session_key=session_key, subject_key=subject_key, because=because)
 
 
-def _note(connection: Connection, journal: Journal, provider: str, ended: Endings, because: str) -> None:
-    """One row a person, with the sessions of theirs that ended."""
-    for user_id in sorted({one.user_id for one in ended}):
-        user = fab_users.by_id(connection, user_id)
-        about = Subject(provider=provider, user_id=user_id, username=user.username if user else None)
-        sessions = [one.session_id for one in ended if one.user_id == user_id]
+def _note(connection: Connection, journal: Journal, ended: Endings, because: str) -> None:
+    for about, sessions in ending.by_person(connection, ended):
         journal.access_ended(about, because=because, sessions=sessions)
 
 

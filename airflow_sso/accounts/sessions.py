@@ -19,11 +19,11 @@ from flask_login import login_user, logout_user
 from sqlalchemy.engine import Connection
 
 from airflow_sso import airflow_compat
-from airflow_sso.accounts import activity, ending, fab_users, housekeeping, minting, notices
+from airflow_sso.accounts import activity, ending, housekeeping, minting, notices
 from airflow_sso.accounts.activity import Asked
 from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.register import Credential, CredentialRefused, Opening
-from airflow_sso.audit import Journal, Subject
+from airflow_sso.audit import Journal
 from airflow_sso.config import SessionLimits
 from airflow_sso.errors import AccessEnded
 from airflow_sso.identity import Identity
@@ -152,6 +152,7 @@ def is_recognised(user_id: int) -> bool:
 
 def _leave_old_session(new_id: str | None) -> None:
     """Against session fixation: the old id is deleted on the server, not only renamed."""
+    # Only the interface and the session of the database backend have what is asked for here.
     if _keeps_rows():  # a cookie's content is simply replaced
         flask.current_app.session_interface.regenerate(flask.session)  # type: ignore[attr-defined]
     flask.session.clear()
@@ -218,11 +219,8 @@ def _end_presented(reference: str, note: Any) -> Endings:
         for session_id in sorted(presented):
             ended += ending.of_session(connection, session_id, "signed out")
         for one in ended:
-            user = fab_users.by_id(connection, one.user_id)
-            about = Subject(
-                provider=one.provider, user_id=one.user_id, username=user.username if user else None
-            )
-            note(journal, about, [one.session_id])
+            for about, ids in ending.by_person(connection, (one,)):
+                note(journal, about, ids)
         return ended
 
     return ending.carry_out(steps, reference)
