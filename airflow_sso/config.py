@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from airflow_sso import certificates, yaml_document
-from airflow_sso.oidc_settings import ClientAuth, EntraOidc, GenericOidc, PingFederateOidc, PingOneOidc
-from airflow_sso.provider_settings import Duration, HttpSettings, KeyPair, Provider, Strict, check_url
+from airflow_sso.oidc_settings import EntraOidc, GenericOidc, PingFederateOidc, PingOneOidc
+from airflow_sso.provider_settings import HttpSettings, Provider
 from airflow_sso.saml_settings import EntraSaml, GenericSaml, PingFederateSaml, PingOneSaml
 from airflow_sso.secret import Secret, SecretUnavailable
+from airflow_sso.setting_types import ClientAuth, Duration, KeyPair, Strict, check_url
 from airflow_sso.yaml_document import Document, Fault, Place
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -6,47 +6,15 @@ asymmetric.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from airflow_sso.provider_settings import Guid, KeyPair, Provider, Strict, Words, safe_url
-from airflow_sso.secret import Secret
+from airflow_sso.provider_settings import Provider
+from airflow_sso.setting_types import ClientAuth, Guid, Words, safe_url
 
 #: Signature algorithms that may be configured: asymmetric ones only (RFC 8725, section 3.1).
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-
-
-class ClientAuth(Strict):
-    """How we prove to the provider that we are the registered client: exactly one way."""
-
-    secret: Secret | None = None
-    """Where the client secret lies."""
-    method: Literal["basic", "post"] | None = None
-    """How a secret is sent; default: ``post`` with Entra, ``basic`` elsewhere (RFC 6749, section 2.3.1)."""
-    certificate: KeyPair | None = None
-    """Signs a client assertion (``private_key_jwt``, RFC 7523)."""
-    federated_token_file: Path | None = None
-    """A file with a token to present as the assertion; read at each use: it rotates (fact A25)."""
-    managed_identity: Guid | None = None
-    """Client id of a user-assigned managed identity, for Entra's federated credentials (fact A27)."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> ClientAuth:
-        ways = ("secret", "certificate", "federated_token_file", "managed_identity")
-        if sum(getattr(self, way) is not None for way in ways) != 1:
-            raise ValueError(f"must have exactly one of {', '.join(ways)}")
-        if self.method and self.secret is None:
-            raise ValueError("method goes with secret")
-        return self
-
-    @property
-    def references(self) -> dict[tuple[str, ...], Secret]:
-        """Every secret that is named here, by its place."""
-        pair = self.certificate.references if self.certificate else {}
-        named = {("certificate", *place): secret for place, secret in pair.items()}
-        return {("secret",): self.secret, **named} if self.secret else named
 
 
 class OidcProvider(Provider):

@@ -7,81 +7,14 @@ is a reference, and a setting that weakens a check is spelled ``insecure_*``.
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from airflow_sso.secret import Secret
-
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-
-
-def _duration(value: object) -> object:
-    match = re.fullmatch(r"(\d{1,6})\s*([smhd])", value) if isinstance(value, str) else None
-    if match:
-        return timedelta(seconds=int(match.group(1)) * _UNIT_SECONDS[match.group(2)])
-    if isinstance(value, timedelta):
-        return value
-    raise ValueError("must be a number with a unit: 60s, 5m, 12h or 30d")
-
-
-def _guid(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(_GUID, value):
-        return value.lower()
-    raise ValueError("must be a GUID: 00000000-0000-0000-0000-000000000000")
-
-
-def _one_or_more(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-def check_url(url: str, *, what: str, insecure_http: bool) -> str:
-    """``url`` if it is an absolute http(s) URL that may be used, else ``ValueError``.
-
-    Plain http is for this machine only; everything else would send secrets in the clear.
-    """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as cause:
-        raise ValueError(f"{what} must be an absolute URL: {cause}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"{what} must be an absolute URL without query: https://host/path")
-    if parts.username or parts.password or re.search(r"[\s\\]", url):
-        raise ValueError(f"{what} must not contain a user name, spaces or backslashes")
-    if parts.scheme == "http" and not is_loopback(parts.hostname) and not insecure_http:
-        raise ValueError(
-            f"{what} must start with https:// (plain http is accepted for localhost; "
-            "anywhere else it takes insecure_http: true)"
-        )
-    return url
-
-
-def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_one_or_more)]
-Guid = Annotated[str, BeforeValidator(_guid)]
-
-
-class Strict(BaseModel):
-    """Settings that refuse unknown keys and never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+from airflow_sso.directory_settings import DirectorySettings
+from airflow_sso.setting_types import Duration, Strict, Words
 
 
 class HttpSettings(Strict):
@@ -102,18 +35,6 @@ class HttpSettings(Strict):
         return timeout
 
 
-class KeyPair(Strict):
-    """A certificate and its private key, both PEM and both by reference."""
-
-    certificate: Secret
-    private_key: Secret
-
-    @property
-    def references(self) -> dict[tuple[str, ...], Secret]:
-        """Both, by their place."""
-        return {("certificate",): self.certificate, ("private_key",): self.private_key}
-
-
 class ClaimPaths(Strict):
     """Where each field of the identity is found: one claim path or a list, the first present wins."""
 
@@ -124,13 +45,6 @@ class ClaimPaths(Strict):
     last_name: Words | None = None
     groups: Words | None = None
     app_roles: Words | None = None
-
-
-def safe_url(url: str | None, info: ValidationInfo) -> str | None:
-    """A validator for a URL field beside ``insecure_http``."""
-    if url is not None:
-        check_url(url, what=str(info.field_name), insecure_http=bool(info.data.get("insecure_http")))
-    return url
 
 
 class Provider(Strict):
@@ -154,10 +68,21 @@ class Provider(Strict):
     """Whether signing out of Airflow leads to the provider, to sign out there as well."""
     insecure_http: bool = False
     """Allow plain http to a host that is not this machine."""
+    directory: DirectorySettings | None = None
+    """Who is asked which people still exist and what they are in."""
 
     @property
     def shown_as(self) -> str:
         return self.label or self.name
+
+    @model_validator(mode="after")
+    def _directory_is_complete(self) -> Provider:
+        if self.directory:
+            try:
+                self.directory.completed(self)
+            except ValueError as cause:
+                raise ValueError(f"directory: {cause}") from None
+        return self
 
     @field_validator("name")
     @classmethod

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from airflow_sso.certificates import as_fingerprint
-from airflow_sso.provider_settings import Guid, KeyPair, Provider, Words, check_url, safe_url
+from airflow_sso.provider_settings import Provider
+from airflow_sso.setting_types import Guid, KeyPair, Words, check_url, safe_url
 
 #: The name under which a NameID stands among the attributes.
 NAME_ID = "NameID"

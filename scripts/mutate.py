@@ -481,9 +481,9 @@ MUTATIONS = (
     ),
     Mutation("discovery: bucket", "login/cached.py", "if self._refetches < 1:", "if False:", DISCOVERY),
     Mutation("discovery: use", "login/discovery.py", 'entry.get("use", "sig") != "sig"', "False", DISCOVERY),
-    Mutation("http: size", "login/http.py", "if len(body) > MAX_BYTES:", "if False:", DISCOVERY),
-    Mutation("http: deadline", "login/http.py", "self._timer.start()", "pass", DISCOVERY),
-    Mutation("http: redirects", "login/http.py", "allow_redirects=False", "allow_redirects=True", DISCOVERY),
+    Mutation("http: size", "http_calls.py", "if len(body) > self._max_bytes:", "if False:", DISCOVERY),
+    Mutation("http: deadline", "http_calls.py", "self._timer.start()", "pass", DISCOVERY),
+    Mutation("http: redirects", "http_calls.py", "allow_redirects=False", "allow_redirects=True", DISCOVERY),
     Mutation(
         "mapping: deny",
         "role_mapping/decide.py",

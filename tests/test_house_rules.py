@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from airflow_sso import config, errors, yaml_document
 from airflow_sso.config import PROVIDER_MODELS
-from airflow_sso.oidc_settings import ClientAuth
 from airflow_sso.provider_settings import HttpSettings
 from airflow_sso.role_mapping import rules
+from airflow_sso.setting_types import ClientAuth
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "airflow_sso"

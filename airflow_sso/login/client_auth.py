@@ -23,8 +23,8 @@ from joserfc.jwk import ECKey, RSAKey
 from airflow_sso.errors import ConfigurationFaulty, ProviderUnreachable
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.oidc_settings import OidcProvider
-from airflow_sso.provider_settings import KeyPair
 from airflow_sso.secret import SecretUnavailable
+from airflow_sso.setting_types import KeyPair
 
 _LIFETIME = 300  # seconds; fact A20 allows five to ten minutes
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

@@ -14,11 +14,11 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from airflow_sso.errors import ProviderUnreachable, WrongIssuer
+from airflow_sso.http_calls import get_json
 from airflow_sso.login.cached import Cached
-from airflow_sso.login.http import get_json
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.oidc_settings import OidcProvider
-from airflow_sso.provider_settings import check_url
+from airflow_sso.setting_types import check_url
 
 _SHORTEST_RSA = 2048  # bits; RFC 7518, section 3.3
 _KEY_TYPES: dict[str, type[Key]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}  # never `oct`

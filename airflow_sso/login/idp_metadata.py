@@ -19,13 +19,13 @@ from cryptography import x509
 from airflow_sso import certificates
 from airflow_sso.certificates import fingerprint
 from airflow_sso.errors import ProviderUnreachable, WrongIssuer
+from airflow_sso.http_calls import get_xml
 from airflow_sso.login import saml_time, saml_xml
 from airflow_sso.login.cached import Cached
-from airflow_sso.login.http import get_xml
 from airflow_sso.login.saml_xml import Element, UnreadableXml, find, tag, text_of
 from airflow_sso.login.vendors import vendor_of
-from airflow_sso.provider_settings import check_url
 from airflow_sso.saml_settings import SamlProvider
+from airflow_sso.setting_types import check_url
 
 REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
 POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"

@@ -26,13 +26,13 @@ from airflow_sso.errors import (
     WrongIssuer,
     first_line,
 )
+from airflow_sso.http_calls import bound, get_json, json_object
 from airflow_sso.identity import Identity
 from airflow_sso.login import client_auth, id_token, logout_token
 from airflow_sso.login.attempt import Attempt
 from airflow_sso.login.claims import missing_claims, to_identity
 from airflow_sso.login.discovery import Metadata, ProviderDocuments
 from airflow_sso.login.doors import SignOut
-from airflow_sso.login.http import bound, get_json, json_object
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.oidc_settings import OidcProvider
 

@@ -20,7 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from airflow_sso.errors import ProviderUnreachable
 from airflow_sso.provider_settings import HttpSettings
 
-MAX_BYTES = 1_000_000  # Entra's key set is about 20 kB; a token answer with 200 groups about 15 kB
+MAX_BYTES = 1_000_000  # sign-in: Entra's key set is about 20 kB; a token answer with 200 groups about 15 kB
 
 
 _in_use = threading.local()
@@ -82,8 +82,9 @@ class _Deadline:
 class _BoundedAdapter(HTTPAdapter):
     """Reads a whole answer within its limits, whatever the client that asks does with it."""
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, max_bytes: int) -> None:
         self._settings = settings
+        self._max_bytes = max_bytes
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -111,24 +112,25 @@ class _BoundedAdapter(HTTPAdapter):
                 raise
         return response
 
-    @staticmethod
-    def _body(response: requests.Response) -> bytes:
+    def _body(self, response: requests.Response) -> bytes:
         body = bytearray()
         for chunk in response.iter_content(16_384):
             body += chunk
-            if len(body) > MAX_BYTES:
+            if len(body) > self._max_bytes:
                 response.close()
-                raise requests.ConnectionError(f"the answer is larger than {MAX_BYTES} bytes")
+                raise requests.ConnectionError(f"the answer is larger than {self._max_bytes} bytes")
         return bytes(body)
 
 
-def bound(session: requests.Session, settings: HttpSettings) -> requests.Session:
+def bound(
+    session: requests.Session, settings: HttpSettings, *, max_bytes: int = MAX_BYTES
+) -> requests.Session:
     """Put the limits, the proxy and the CA bundle of a provider on a session (Authlib's is one too).
 
     Without ``http: {proxy: ...}`` the environment's proxy settings count, as elsewhere in Airflow.
     """
-    session.mount("https://", _BoundedAdapter(settings))
-    session.mount("http://", _BoundedAdapter(settings))
+    session.mount("https://", _BoundedAdapter(settings, max_bytes))
+    session.mount("http://", _BoundedAdapter(settings, max_bytes))
     session.headers["Accept"] = "application/json"
     if settings.proxy:
         session.trust_env = False
@@ -136,7 +138,7 @@ def bound(session: requests.Session, settings: HttpSettings) -> requests.Session
     return session
 
 
-class _Bearer(requests.auth.AuthBase):
+class Bearer(requests.auth.AuthBase):
     """An access token as RFC 6750 wants it; set as `auth`, so that no ~/.netrc can take its place."""
 
     def __init__(self, token: str) -> None:
@@ -153,7 +155,7 @@ def get_json(url: str, settings: HttpSettings, *, what: str, bearer: str | None 
     :param bearer: an access token to show there.
     :raises ProviderUnreachable: for anything else, saying what was asked for and what came.
     """
-    return json_object(_get(url, settings, what, auth=_Bearer(bearer) if bearer else None), what=what)
+    return json_object(_get(url, settings, what, auth=Bearer(bearer) if bearer else None), what=what)
 
 
 def get_xml(url: str, settings: HttpSettings, *, what: str) -> bytes:
