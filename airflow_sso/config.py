@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from airflow_sso import certificates, yaml_document
+from airflow_sso.directory_settings import DirectorySettings
 from airflow_sso.oidc_settings import EntraOidc, GenericOidc, PingFederateOidc, PingOneOidc
 from airflow_sso.provider_settings import HttpSettings, Provider
 from airflow_sso.saml_settings import EntraSaml, GenericSaml, PingFederateSaml, PingOneSaml
@@ -253,8 +254,11 @@ def _note_what_is_not_there(document: Document, entry: dict[str, Any], place: Pl
     Looked at apart from the rest, so that a fault beside them hides none in them.
     """
     auth, http = _alone(ClientAuth, entry, "client_auth"), _alone(HttpSettings, entry, "http")
+    directory = _alone(DirectorySettings, entry, "directory")
     if auth:
         _revealed(document, auth.references, (*place, "client_auth"))
+    if directory:
+        _revealed(document, directory.references, (*place, "directory"))
     keys = _alone(KeyPair, entry, "keys")
     if keys:
         _note_unusable_keys(document, keys, (*place, "keys"))

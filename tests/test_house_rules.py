@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from airflow_sso import config, errors, yaml_document
 from airflow_sso.config import PROVIDER_MODELS
+from airflow_sso.directory_settings import DirectorySettings
 from airflow_sso.provider_settings import HttpSettings
 from airflow_sso.role_mapping import rules
 from airflow_sso.setting_types import ClientAuth
@@ -156,11 +157,14 @@ def test_only_the_verifier_makes_verified_claims() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", sorted({*PROVIDER_MODELS.values(), HttpSettings, ClientAuth}, key=str), ids=str
+    "model",
+    sorted({*PROVIDER_MODELS.values(), HttpSettings, ClientAuth, DirectorySettings}, key=str),
+    ids=str,
 )
 def test_every_setting_is_documented(model: type[BaseModel]) -> None:
     pages = "".join(
-        (REPOSITORY / "docs" / name).read_text() for name in ("configuration.md", "entra.md", "ping.md")
+        (REPOSITORY / "docs" / name).read_text()
+        for name in ("configuration.md", "entra.md", "ping.md", "deprovisioning.md")
     )
     for name in model.model_fields:
         assert f"`{name}" in pages or f"{name}:" in pages, f"{name} is in no page of docs/"

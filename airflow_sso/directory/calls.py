@@ -101,9 +101,7 @@ class Caller:
         if _origin(address) != _origin(self.base) or not urlsplit(address).path.startswith(
             urlsplit(self.base).path
         ):
-            raise DirectoryUnreadable(
-                f"a link leads to another host: {urlsplit(address).netloc or address[:80]}"
-            )
+            raise DirectoryUnreadable(f"a link leads elsewhere: {urlsplit(address).netloc or address[:80]}")
         return address
 
     def pause(self, asked: float | None, tried: int, what: str) -> None:
@@ -169,8 +167,8 @@ def seconds_to_wait(header: str | None) -> float | None:
 def error_code(body: Any) -> str:
     """The directory's own word for a refusal, as far as it is a plain word (facts B4, D16, F5)."""
     error = body.get("error", body) if isinstance(body, dict) else None
-    for name in ("code", "error", "scimType") if isinstance(error, dict) else ():
-        word = error.get(name)
+    for name in ("code", "error", "scimType"):
+        word = error.get(name) if isinstance(error, dict) else None
         if isinstance(word, str) and word.replace("_", "").replace(".", "").isalnum():
             return word[:60]
     return ""
