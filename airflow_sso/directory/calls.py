@@ -78,14 +78,15 @@ class Caller:
         """The same with any method; ``options`` are those of requests."""
         url = self.whole(address)
         what = f"{method} {urlsplit(url).path}"
-        renewed = False
+        renewed = new_token = False
         for tried in range(_TRIES):
             self.progress(what)
-            response = self._send(method, url, options, new_token=renewed)
+            response = self._send(method, url, options, new_token=new_token)
+            new_token = False
             status = None if response is None else response.status_code
             if response is not None and status not in _TRANSIENT:
                 if status == requests.codes.unauthorized and not renewed:
-                    renewed = True  # it may have expired on the way
+                    renewed = new_token = True  # it may have expired on the way
                     continue
                 return self._read(response, what, known)
             self.pause(retry_after(response), tried, what if response is None else f"{what}: HTTP {status}")
@@ -112,18 +113,26 @@ class Caller:
         seconds = asked if asked is not None else _FIRST_WAIT * 2**tried
         if tried + 1 >= _TRIES or seconds > _LONGEST_WAIT or time.monotonic() + seconds >= self.deadline:
             raise DirectoryUnreachable(f"{what} after {tried + 1} tries")
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        self.rest(seconds, what)
+
+    def rest(self, seconds: float, what: str) -> None:
+        """Wait in small parts, so that whoever wants to stop us can."""
+        left = seconds
+        while left > 0:
             self.progress(f"waiting: {what}")
             self.wait(min(left, 5.0))
+            left -= 5.0
 
     def _send(
         self, method: str, url: str, options: Mapping[str, Any], *, new_token: bool
     ) -> requests.Response | None:
         """``None`` when nothing whole came back."""
-        if time.monotonic() >= self.deadline:
-            raise DirectoryUnreachable(f"{method} {urlsplit(url).path}: no time left")
         auth = Bearer(self.token(new_token))
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise DirectoryUnreachable(f"{method} {urlsplit(url).path}: no time left")
+        if math.isfinite(left):
+            options = {**options, "timeout": left}  # no request outlives the time that is given
         self.requests_made += 1
         try:
             return self._session.request(method, url, auth=auth, allow_redirects=False, **options)
@@ -166,7 +175,8 @@ def seconds_to_wait(header: str | None) -> float | None:
 
 def error_code(body: Any) -> str:
     """The directory's own word for a refusal, as far as it is a plain word (facts B4, D16, F5)."""
-    error = body.get("error", body) if isinstance(body, dict) else None
+    inner = body.get("error") if isinstance(body, dict) else None
+    error = inner if isinstance(inner, dict) else body  # OAuth's `error` is the word itself
     for name in ("code", "error", "scimType"):
         word = error.get(name) if isinstance(error, dict) else None
         if isinstance(word, str) and word.replace("_", "").replace(".", "").isalnum():

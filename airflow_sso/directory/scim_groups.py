@@ -1,0 +1,113 @@
+"""Who is in which group by ``/Groups``, where users of a SCIM server do not show theirs.
+
+The ``groups`` of a user are optional for a server (RFC 7643, section 4.1.2), the members of a group are
+what it keeps. What must stay true: when neither is shown, nobody is taken for being in no group.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
+
+from airflow_sso.directory.calls import Caller
+from airflow_sso.directory.failures import DirectoryUnreadable
+from airflow_sso.directory.scim_resources import Attribute, Json, listed, text
+from airflow_sso.role_mapping.rules import comparable
+
+_ATTRIBUTES = "attributes=displayName,members"
+_USER, _GROUP = "user", "group"
+
+
+class GroupMembers:
+    """The members of each wanted group, those of groups inside it included.
+
+    :param ids: the subject of everybody who counts, by the server's own id.
+    :param users_attributes: where users were expected to show their groups, for the message.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        wanted: frozenset[str],
+        ids: Mapping[str, str],
+        users_attributes: Iterable[Attribute],
+    ) -> None:
+        self._caller = caller
+        self._wanted = wanted
+        self._ids = ids
+        self._expected = ", ".join(attribute.written for attribute in users_attributes)
+        self._members: dict[str, list[tuple[str, str]] | None] = {}
+
+    def members(self) -> dict[str, list[str]]:
+        """By what the mapping writes."""
+        try:
+            found = {value: self._subjects(self._groups(value)) for value in sorted(self._wanted)}
+        except DirectoryUnreadable as cause:
+            raise self._nothing(cause.detail) from None
+        if not any(members is not None for members in self._members.values()):
+            raise self._nothing("no mapped group shows members")
+        return found
+
+    def _nothing(self, why: str) -> DirectoryUnreadable:
+        return DirectoryUnreadable(
+            f"no user has {self._expected}, and /Groups tells nothing ({why}): name the attribute of users "
+            "that holds their groups under directory: groups"
+        )
+
+    def _groups(self, value: str) -> list[str]:
+        """The ids of the groups of this name, else the group of this id."""
+        asked = quote(f"displayName eq {json.dumps(value, ensure_ascii=False)}", safe="")
+        total, groups = listed(self._caller.get(f"/Groups?filter={asked}&{_ATTRIBUTES}").body)
+        if total != len(groups):
+            raise DirectoryUnreadable(f"/Groups: {len(groups)} of {total} were shown")
+        named = [
+            one for one in groups if comparable(text(one, "displayName", "a group")) == comparable(value)
+        ]
+        for group in named:
+            self._note(text(group, "id", "a group"), group)
+        if named:
+            return [text(group, "id", "a group") for group in named]
+        return [value] if self._read(value) else []
+
+    def _read(self, own: str) -> bool:
+        """Whether there is a group of this id; its members are noted."""
+        address = f"/Groups/{quote(own, safe='')}?{_ATTRIBUTES}"
+        reply = self._caller.get(address, known=frozenset({400, 404}))  # 400: it cannot be an id here
+        if reply.status != 200:
+            if not isinstance(reply.body, dict) or str(reply.body.get("status")) != str(reply.status):
+                raise DirectoryUnreadable(f"/Groups: HTTP {reply.status}")
+            return False
+        if text(reply.body, "id", "a group").lower() != own.lower():
+            raise DirectoryUnreadable("/Groups: the answer is about another group")
+        self._note(own, reply.body)
+        return True
+
+    def _note(self, own: str, group: Json) -> None:
+        told = Attribute.at("members").values(group)
+        self._members[own] = None if told is None else [_member(one) for one in told]
+
+    def _subjects(self, groups: list[str]) -> list[str]:
+        """Of everybody in these groups, and in the groups inside them."""
+        subjects: dict[str, None] = {}
+        waiting, seen = list(groups), set(groups)
+        while waiting:
+            own = waiting.pop()
+            if self._members.get(own) is None:
+                self._read(own)  # a list may leave members out that the group itself has
+            for kind, member in self._members.get(own) or ():
+                if kind == _GROUP and member not in seen:
+                    seen.add(member)
+                    waiting.append(member)
+                elif kind == _USER and member in self._ids:
+                    subjects[self._ids[member]] = None
+        return list(subjects)
+
+
+def _member(entry: object) -> tuple[str, str]:
+    """``user`` or ``group``, and the id (RFC 7643, section 4.2)."""
+    if not isinstance(entry, dict):
+        raise DirectoryUnreadable("a group: a member is not an object")
+    kind, reference = entry.get("type"), entry.get("$ref")
+    is_group = str(kind).lower() == _GROUP or (kind is None and "/Groups/" in str(reference))
+    return (_GROUP if is_group else _USER), text(entry, "value", "a member")
