@@ -98,6 +98,8 @@ class _BoundedAdapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         seconds = self._settings.timeout.total_seconds()
+        if isinstance(asked := kwargs.get("timeout"), int | float):
+            seconds = min(seconds, asked)  # who asks may have less time than the settings allow
         kwargs.update(timeout=seconds, stream=True)
         if self._settings.ca_bundle:
             # Set here because REQUESTS_CA_BUNDLE in the environment would win over the session's.
