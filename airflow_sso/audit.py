@@ -68,6 +68,7 @@ class _Event:
     code: str | None
     reason: str | None
     detail: Mapping[str, Any]
+    loud: bool
 
 
 def _plain(text: str | None, most: int) -> str | None:
@@ -133,13 +134,38 @@ class Journal:
         """Sessions were ended by somebody else than the person at the browser."""
         self._note("access_ended", subject, reason=because, sessions=list(sessions))
 
-    def deactivated(self, subject: Subject, *, because: str, sessions: Collection[str]) -> None:
-        """An account was shut, and these sessions of it ended."""
-        self._note("deactivated", subject, reason=because, sessions=list(sessions))
+    def deactivated(self, subject: Subject, *, because: str, source: str, sessions: Collection[str]) -> None:
+        """An account was shut, and these sessions of it ended; ``source`` is who said so."""
+        self._note("deactivated", subject, reason=because, source=source, sessions=list(sessions))
 
-    def reactivated(self, subject: Subject, *, because: str) -> None:
-        """An account was opened again; what it may do is what the mapping says at the next sign-in."""
-        self._note("reactivated", subject, reason=because)
+    def reactivated(self, subject: Subject, *, because: str, source: str) -> None:
+        """An account was opened again; what it may do is what the mapping says."""
+        self._note("reactivated", subject, reason=because, source=source)
+
+    def put_back(self, subject: Subject, fields: Collection[str]) -> None:
+        """What another hand had changed in an account was set to what it was; which fields."""
+        self._note("put_back", subject, fields=sorted(fields))
+
+    def plan_quarantined(self, *, authority: str, plan: str, reasons: Collection[str], people: int) -> None:
+        """A plan that takes access from so many people waits for somebody to approve it."""
+        why = "; ".join(reasons)
+        self._note(
+            "plan_quarantined",
+            Subject(),
+            reason=why,
+            loud=True,
+            authority=authority,
+            plan=plan,
+            people=people,
+        )
+
+    def plan_approved(self, *, plan: str, operator: str) -> None:
+        """Somebody approved a plan that had been waiting."""
+        self._note("plan_approved", Subject(), plan=plan, operator=operator)
+
+    def directory_failed(self, *, authority: str, reason: str) -> None:
+        """A directory could not be read; nothing was changed."""
+        self._note("directory_failed", Subject(), reason=reason, loud=True, authority=authority)
 
     def account_created(self, subject: Subject, *, reason: str) -> None:
         """A sign-in made an Airflow account; ``reason`` says why none was there."""
@@ -166,10 +192,12 @@ class Journal:
         *,
         code: str | None = None,
         reason: str | None = None,
+        loud: bool = False,
         **detail: Any,
     ) -> None:
         whom = replace(subject, username=_plain(subject.username, _MAX_NAME))
-        self._events.append(_Event(name, whom, code, _plain(reason, _MAX_REASON), detail))
+        loud = loud or code is not None or name.startswith("break_glass")
+        self._events.append(_Event(name, whom, code, _plain(reason, _MAX_REASON), detail, loud))
 
     def write(self, connection: Connection) -> None:
         """Add the rows, ours and those of Airflow's own event log, in the caller's transaction."""
@@ -226,8 +254,7 @@ class Journal:
                 **event.detail,
             }
             shown = {name: value for name, value in line.items() if value is not None}
-            loud = event.code or event.name.startswith("break_glass")
-            log.log(logging.WARNING if loud else logging.INFO, "airflow_sso %s", json.dumps(shown))
+            log.log(logging.WARNING if event.loud else logging.INFO, "airflow_sso %s", json.dumps(shown))
             metrics.count(event.name, code=event.code or "", provider=event.subject.provider or "")
 
     def write_and_say(self) -> None:

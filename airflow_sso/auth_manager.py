@@ -7,6 +7,7 @@ that word to decide whether to keep per-DAG permissions and to clean up sessions
 
 from __future__ import annotations
 
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urljoin
@@ -27,6 +28,19 @@ _presented: ContextVar[Credential | None] = ContextVar("airflow_sso_credential",
 _carries: ContextVar[Credential | None] = ContextVar("airflow_sso_minting", default=None)
 
 
+class _ServesWith:
+    """ASGI middleware: does something once a process has begun to serve, which no command ever does."""
+
+    def __init__(self, app: Any, begin: Callable[[], None]) -> None:
+        self._app = app
+        self._begin = begin
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            self._begin()
+        await self._app(scope, receive, send)
+
+
 class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
     """Airflow's FAB auth manager; access that is ended, given or taken counts at the next request."""
 
@@ -36,15 +50,25 @@ class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
 
     def get_fastapi_middlewares(self) -> list[tuple[Any, dict[str, Any]]]:
         """Airflow's, inside one that sees each request before its token is checked."""
-        return [*super().get_fastapi_middlewares(), (activity.NotesRequest, {})]
+        ours = [(activity.NotesRequest, {}), (_ServesWith, {"begin": self._read_directories})]
+        return [*super().get_fastapi_middlewares(), *ours]
+
+    def _read_directories(self) -> None:
+        begin = getattr(self._security_manager, "start_reading_directories", None)
+        if begin:
+            begin()
+
+    @property
+    def _security_manager(self) -> Any:
+        """``None`` before there is an application."""
+        return getattr(getattr(self.flask_app, "appbuilder", None), "sm", None)
 
     def _get_auth_role_public(self) -> str | None:
         """The role of whoever has not signed in: sso.yaml's, and nothing while its doors are shut.
 
         Asked for outside any Flask context too, and before there is an application, when it is nobody's.
         """
-        security_manager = getattr(getattr(self.flask_app, "appbuilder", None), "sm", None)
-        doors = getattr(security_manager, "sso_doors", None)
+        doors = getattr(self._security_manager, "sso_doors", None)
         return doors.public_role if doors else None
 
     def build_public_user(self, **options: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_validator
@@ -56,6 +56,47 @@ class SessionLimits(Strict):
         return self
 
 
+class MaxDeactivations(Strict):
+    """How many people may lose their access within a window without anybody being asked."""
+
+    count: Annotated[int, Field(ge=0, le=1_000_000)] = 20
+    """So many people at most,"""
+    percent: Annotated[int, Field(ge=0, le=100)] = 10
+    """and no larger part of those with an account; it counts the person it begins."""
+    window: Duration = timedelta(hours=24)
+    """Whoever lost it within this time counts, by whatever way."""
+
+    @field_validator("window")
+    @classmethod
+    def _window_is_long_enough(cls, window: timedelta) -> timedelta:
+        if not timedelta(hours=1) <= window <= timedelta(days=30):
+            raise ValueError("window may be 1h to 30d")
+        return window
+
+
+class SyncSettings(Strict):
+    """How often the directories are asked, and how much may happen by itself."""
+
+    every: Duration | Literal["never"] = timedelta(minutes=5)
+    """How often; ``never``: only when airflow-sso sync is run."""
+    max_deactivations: MaxDeactivations = MaxDeactivations()
+    """Beyond this a plan waits until somebody approves it."""
+
+    @field_validator("every", mode="before")
+    @classmethod
+    def _never_is_a_word(cls, every: object) -> object:
+        if every is False:  # YAML reads `off` and `no` so
+            raise ValueError("write never, or how often: 5m")
+        return every
+
+    @field_validator("every")
+    @classmethod
+    def _every_is_bearable(cls, every: timedelta | str) -> timedelta | str:
+        if isinstance(every, timedelta) and not timedelta(seconds=5) <= every <= timedelta(days=1):
+            raise ValueError("every may be 5s to 1d, or never")
+        return every
+
+
 _BreakGlassName = Annotated[str, Field(min_length=1, max_length=250)]
 _MOST_BREAK_GLASS = 20
 
@@ -66,6 +107,7 @@ class _Rest(Strict):
     external_url: str | None = None
     role_mapping_file: Path
     session: SessionLimits = SessionLimits()
+    sync: SyncSettings = SyncSettings()
     support_contact: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     insecure_http: bool = False
     """Allow an ``external_url`` of plain http for a host that is not this machine."""
@@ -90,6 +132,7 @@ class Settings:
     providers: Mapping[str, Provider]
     role_mapping_file: Path
     session: SessionLimits
+    sync: SyncSettings
     support_contact: str | None = None
     public_role: str | None = None
 
@@ -142,6 +185,7 @@ def load(
             providers=providers,
             role_mapping_file=rest.role_mapping_file,
             session=rest.session,
+            sync=rest.sync,
             support_contact=rest.support_contact,
             public_role=rest.public_role,
         )

@@ -63,6 +63,93 @@ accounts = Table(
     Column("given_roles", Text, nullable=False),
     # JSON: what the mapping read about the person, each fact with its time and source.
     Column("facts", Text, nullable=False),
+    # JSON: what ab_user shows of the person, so that another hand's changes are told from ours.
+    Column("shown", Text, nullable=True),
+    # When what is known of the person was found out: anything older is not believed over it.
+    Column("observed_at", UtcDateTime, nullable=True),
+    # Why the directory is to be asked about this one by their own id: new, gone, unknown, stale.
+    Column("read_again", String(16), nullable=True),
+    # When the directory was first seen without this person; counts only when it is seen again.
+    Column("gone_since", UtcDateTime, nullable=True),
+    Index("ix_sso_account_authority", "authority"),
+)
+
+#: Who says that an account is shut, each with a reason; one is enough, and only it takes its word back.
+shut_accounts = Table(
+    "sso_shut_account",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("user_id", Integer, nullable=False),
+    Column("user_created_on", DateTime, nullable=True),
+    # directory, push or operator.
+    Column("source", String(16), nullable=False),
+    Column("reason", String(250), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    UniqueConstraint("user_id", "source", name="uq_sso_shut_account"),
+)
+
+#: Whose access was taken, and when: what the limits of a day are counted from.
+removals = Table(
+    "sso_removal",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("user_id", Integer, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
+)
+
+#: One row a job of which only one may run anywhere. Times are the database's own, in seconds.
+leases = Table(
+    "sso_lease",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(100), nullable=False),
+    # Rises with each new holder; what carries an older one writes nothing.
+    Column("fence", Integer, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+)
+
+#: One row a directory: how far it was read, and how the last reading went.
+directories = Table(
+    "sso_directory",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("authority", String(255), nullable=False, unique=True),
+    Column("cursor", Text, nullable=True),
+    Column("read_at", UtcDateTime, nullable=True),
+    Column("whole_read_at", UtcDateTime, nullable=True),
+    Column("population", Integer, nullable=True),
+    Column("tried_at", UtcDateTime, nullable=True),
+    Column("outcome", String(16), nullable=True),
+    Column("detail", Text, nullable=True),
+)
+
+#: Plans that were too dangerous to carry out unasked.
+quarantine = Table(
+    "sso_quarantine",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("plan_id", String(16), nullable=False, unique=True),
+    Column("authority", String(255), nullable=False, index=True),
+    # waiting, approved, carried_out, superseded.
+    Column("state", String(16), nullable=False),
+    # JSON: why it waits, and whose access it would take.
+    Column("reasons", Text, nullable=False),
+    Column("removals", Text().with_variant(MEDIUMTEXT(), "mysql"), nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("approved_by", Text, nullable=True),
+)
+
+#: Refresh tokens for the probe, encrypted under keys of the configuration.
+refresh_tokens = Table(
+    "sso_refresh_token",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("identity_key", String(64), nullable=False, unique=True),
+    Column("provider", String(32), nullable=False),
+    Column("token", Text, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
 )
 
 #: Every username that a linked account has ever shown; none is given to another person later, so

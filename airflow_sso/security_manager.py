@@ -30,6 +30,8 @@ from airflow_sso.login.views import (
     ClosedPasswordView,
     SsoAuthView,
 )
+from airflow_sso.sync import at_sign_in, directories
+from airflow_sso.sync.schedule import Schedule
 from airflow_sso.urls import Urls
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
     resetpasswordview = ClosedPasswordOfOthersView
 
     def __init__(self, appbuilder: Any) -> None:
-        self.sso_doors = _open_doors(current_app.config)
+        self.sso_doors, self.sso_schedule = _open_doors(current_app.config)
         super().__init__(appbuilder)
         _pin(self.sso_doors)
 
@@ -79,6 +81,8 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
             self.auth_view = self.appbuilder.add_view_no_menu(ClosedAuthView())
             return
         super().register_views()
+        # Under Airflow's own auth manager nothing else says that this process has begun to serve.
+        current_app.before_request(self.start_reading_directories)
         self.appbuilder.add_view_no_menu(SsoSamlView())
         self.appbuilder.add_view_no_menu(SsoLogoutView())
         self.appbuilder.add_view_no_menu(SsoLocalView())
@@ -88,6 +92,11 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
             # check of its own, because strangers have no session that a token could be kept in.
             for route in (SsoSamlView.acs, SsoSamlView.slo, SsoLogoutView.backchannel, SsoLocalView.local):
                 csrf.exempt(f"{route.__module__}.{route.__name__}")
+
+    def start_reading_directories(self) -> None:
+        """Called by processes that serve; the commands, which build this too, never do."""
+        if self.sso_schedule:
+            self.sso_schedule.start()
 
     def _sign_in_again(self, _refusal: CredentialRefused) -> Any:
         """A page of Airflow's own wanted a token for a session that had just ended."""
@@ -111,26 +120,34 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         audit.refused(LocalDoorShut("a local password was offered"), audit.new_reference())
 
 
-def _open_doors(flask_config: Mapping[str, Any]) -> Doors:
-    """The doors that the configuration opens; all shut when it, or a library, is not as it must be."""
+def _open_doors(flask_config: Mapping[str, Any]) -> tuple[Doors, Schedule | None]:
+    """The doors that the configuration opens, and what reads the directories behind them.
+
+    All doors are shut when the configuration, or a library, is not as it must be.
+    """
     fallback_url = (airflow_compat.base_url() or "").rstrip("/")
     loaded = None
     try:
         loaded = config_location.load(flask_config)
-        return doors.make(
+        found = directories.of(loaded.settings) if loaded.settings else ()
+        opened = doors.make(
             loaded,
             fallback_url=fallback_url,
             prefix=airflow_compat.AUTH_PREFIX,
             known_roles=_known_roles,
+            ask_directory=at_sign_in.asker({one.authority: one for one in found}),
         )
+        schedule = Schedule(loaded.settings, found, opened.current_mapping) if loaded.settings else None
+        return opened, schedule
     except Exception as cause:  # a missing library or a bug of ours must not stop a single task
         log.exception("airflow_sso: every door is shut (SSO-501); tasks are not affected")
         fault = f"{type(cause).__name__}: {cause}"
-        return Doors(
+        shut = Doors(
             Urls(fallback_url, airflow_compat.AUTH_PREFIX),
             faults=(fault,),
             break_glass=loaded.break_glass if loaded else (),
         )
+        return shut, None
 
 
 def _pin(opened: Doors) -> None:

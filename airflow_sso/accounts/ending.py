@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, select, update
@@ -71,6 +72,12 @@ def of_person(connection: Connection, user_id: int, because: str) -> Endings:
     register.begin_new_epoch(connection, user_id)
     connection.execute(delete(break_glass_links).where(break_glass_links.c.user_id == user_id))
     return _end(connection, sessions.c.user_id == user_id, because)
+
+
+def of_person_before(connection: Connection, user_id: int, before: datetime, because: str) -> Endings:
+    """Those sessions of an account that began before a moment."""
+    older = and_(sessions.c.user_id == user_id, sessions.c.started_at < before)
+    return _under_lock(connection, older, because)
 
 
 def judged(credential: Credential) -> Standing:

@@ -68,6 +68,11 @@ def table() -> Table:
     return _tables()["ab_user"]
 
 
+def role_table() -> Table:
+    """``ab_role``."""
+    return _tables()["ab_role"]
+
+
 def holds_table() -> Table:
     """``ab_user_role``: which user holds which role."""
     return _tables()["ab_user_role"]

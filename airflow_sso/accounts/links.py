@@ -70,6 +70,9 @@ def make(
         "created_at": models.now(),
         "given_roles": "[]",
         "facts": "{}",
+        # The directory has not been asked about this one yet, or was about the row before it.
+        "read_again": "new",
+        "gone_since": None,
     }
     if instead_of:
         connection.execute(update(accounts).where(accounts.c.identity_key == key).values(**values))
@@ -78,27 +81,62 @@ def make(
         connection.execute(insert(accounts).values(**whose, **values))
 
 
-def seen(connection: Connection, identity: Identity, facts: Facts, given_roles: frozenset[str]) -> None:
-    """Keep what a sign-in told: the real names, the facts that the mapping names, the roles it gave."""
+def seen(
+    connection: Connection,
+    identity: Identity,
+    facts: Facts,
+    given_roles: frozenset[str],
+    shown: Mapping[str, str] | None = None,
+) -> None:
+    """Keep what a sign-in told: the real names, the facts that the mapping names, the roles it gave.
+
+    :param shown: what ``ab_user`` shows of the person now, if that was looked at.
+    """
     key = models.identity_key(identity.authority, identity.subject)
-    connection.execute(
-        update(accounts)
-        .where(accounts.c.identity_key == key)
-        .values(
-            username=identity.username,
-            email=identity.email,
-            provider=identity.provider,
-            last_sign_in_at=models.now(),
-            given_roles=json.dumps(sorted(given_roles)),
-            facts=json.dumps(_with_time_and_source(facts, identity.provider)),
-        )
-    )
+    now = models.now()
+    values = {
+        "username": identity.username,
+        "email": identity.email,
+        "provider": identity.provider,
+        "last_sign_in_at": now,
+        "given_roles": json.dumps(sorted(given_roles)),
+        "facts": written(facts, f"sign_in:{identity.provider}"),
+        "observed_at": now,
+    }
+    if shown is not None:
+        values["shown"] = json.dumps(dict(shown))
+    connection.execute(update(accounts).where(accounts.c.identity_key == key).values(**values))
 
 
-def _with_time_and_source(facts: Facts, provider: str) -> Mapping[str, Any]:
-    """Each fact as ``{"value": [...], "at": ..., "source": ...}``; an unknown one has the value null."""
-    stamp = {"at": models.now().isoformat(timespec="seconds"), "source": f"sign_in:{provider}"}
-    return {
+def followed(
+    connection: Connection, key: str, *, given: frozenset[str], facts: Facts | None, source: str
+) -> None:
+    """Keep what the directory told of a person between sign-ins, and which roles the mapping gave by it.
+
+    :param facts: ``None`` where nothing new was told.
+    """
+    values: dict[str, Any] = {"given_roles": json.dumps(sorted(given)), "observed_at": models.now()}
+    if facts is not None:
+        values["facts"] = written(facts, source)
+    connection.execute(update(accounts).where(accounts.c.identity_key == key).values(**values))
+
+
+def written(facts: Facts, source: str) -> str:
+    """Facts as they are kept: ``{"value": [...], "at": ..., "source": ...}``; unknown has the value null.
+
+    :param source: who told them, such as ``sign_in:entra``.
+    """
+    stamp = {"at": models.now().isoformat(timespec="seconds"), "source": source}
+    kept = {
         fact: {"value": None if values is None else sorted(values, key=str), **stamp}
         for fact, values in facts.items()
+    }
+    return json.dumps(kept)
+
+
+def read_back(kept: str) -> Facts:
+    """What :func:`written` was given."""
+    return {
+        fact: None if entry["value"] is None else frozenset(entry["value"])
+        for fact, entry in json.loads(kept).items()
     }

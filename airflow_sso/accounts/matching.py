@@ -44,19 +44,27 @@ class AccountDecision:
     refused_because: str | None = None
 
 
-def decide(link: Link | None, user: UserRow | None, adoptable: UserRow | None = None) -> AccountDecision:
+def decide(
+    link: Link | None,
+    user: UserRow | None,
+    adoptable: UserRow | None = None,
+    *,
+    by_directory: bool = False,
+) -> AccountDecision:
     """:param link: the remembered link of the identity, if there is one.
     :param user: the user row under the link's id, if there is one.
     :param adoptable: an unlinked row that may become this person's, if the link leads nowhere.
+    :param by_directory: whether it was the directory that said the linked account is to be shut.
     """
     follows = link is not None and user is not None and link.user_created_on == user.created_on
     found, kind = (user, "existing") if follows else (adoptable, "adopt")
     if found is None:
         return AccountDecision("create", _why_there_is_none(link, user))
     if not found.active:
-        return AccountDecision(
-            "refuse", "the account is deactivated", found.user_id, refused_because="SSO-302"
-        )
+        reason, code = "the account is deactivated", "SSO-302"
+        if by_directory and kind == "existing":
+            reason, code = "the directory said that the person is out", "SSO-303"
+        return AccountDecision("refuse", reason, found.user_id, refused_because=code)
     if kind == "existing":
         return AccountDecision("existing", "linked", found.user_id)
     return AccountDecision("adopt", "made by Airflow's own sign-in for the same person", found.user_id)

@@ -69,6 +69,11 @@ def shown(
     return Shown(values, first_time=holder is None)
 
 
+def as_shown(user: UserRow) -> dict[str, str]:
+    """The columns of a user's row that are ours to say."""
+    return {name: getattr(user, name) for name in ("username", "email", "first_name", "last_name")}
+
+
 def remember(connection: Connection, identity: Identity, username: str) -> None:
     """Note that this person shows this username, which has never been anybody's, from now on."""
     values = {"name_key": models.name_key(username), "identity_key": _key(identity)}

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from airflow_sso import airflow_compat, database
-from airflow_sso.accounts import fab_users, links, matching, names, register
+from airflow_sso.accounts import fab_users, links, matching, names, register, roles, shutting
 from airflow_sso.accounts.matching import Link, UserRow
 from airflow_sso.accounts.register import Credential, Opening
 from airflow_sso.audit import Journal, Subject
@@ -113,7 +113,8 @@ class _Admission:
             register.lock(connection, user.user_id)
             link, user = links.find(connection, identity.authority, identity.subject)
         adoptable = self._adoptable(self._adopts) if link is None and self._adopts else None
-        account = matching.decide(link, user, adoptable)
+        shut_by = shutting.shut_by(connection, user) if user and not user.active else {}
+        account = matching.decide(link, user, adoptable, by_directory=shutting.DIRECTORY in shut_by)
         if account.refused_because:
             return self._refusal(account.refused_because, account.reason, adoptable or user)
         if decision.refused_because:
@@ -128,7 +129,7 @@ class _Admission:
             user, held = self._follow_the_directory(user), fab_users.roles_of(connection, user.user_id)
         given = link.given_roles if link and account.kind == "existing" else frozenset()
         self._set_roles(user, held, given)
-        links.seen(connection, identity, decision.facts, decision.roles)
+        links.seen(connection, identity, decision.facts, decision.roles, names.as_shown(user))
         rules = [match.rule.name or f"rule {match.rule.number}" for match in decision.matched]
         groups = None if identity.groups is None else len(identity.groups)
         epoch = register.lock(connection, user.user_id)
@@ -195,15 +196,15 @@ class _Admission:
         return followed
 
     def _set_roles(self, user: UserRow, held: frozenset[str], given: frozenset[str]) -> None:
-        """Make the account hold what the decision says, and write down what changed and why."""
         decision = self._decision
-        wanted = decision.to_hold(held, given)
-        if held == wanted:
-            return
-        after = fab_users.set_roles(self._connection, user.user_id, held, wanted)
-        matched = ", ".join(f"rule {match.rule.number}" for match in decision.matched)
-        reason = decision.refused_because or matched or "no_match"
-        self._journal.roles_changed(self._about(user), before=held, after=after, reason=reason)
+        roles.hold(
+            self._connection,
+            self._journal,
+            self._about(user),
+            held=held,
+            wanted=decision.to_hold(held, given),
+            reason=decision.why,
+        )
 
     def _refuse_by_mapping(self, code: str, user: UserRow | None, link: Link | None) -> AccessDenied:
         """An empty result takes all roles away, unless it is empty because something is unknown."""

@@ -1,6 +1,7 @@
 """``airflow-sso``: what the platform admin and the access admin run in a terminal.
 
-Exit codes: 0 ok, 1 findings, 2 wrong use or configuration, 3 not found. What must stay true: commands
+Exit codes: 0 ok, 1 findings or changes pending, 2 wrong use or configuration, 3 not found, 4 a directory
+cannot be read, 5 an unsafe plan waits. What must stay true: commands
 print plain text that reads aloud well, ``--json`` for machines, and never a secret.
 """
 
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from airflow_sso import airflow_compat, config_location
-from airflow_sso.cli import access, break_glass, check, users
+from airflow_sso.cli import access, break_glass, check, sync, users
 from airflow_sso.cli.outcome import WRONG_USE
 from airflow_sso.config import LoadedConfig
 
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     link.add_argument(
         "--pin", action="store_true", help="let the name stand for the account that bears it now"
     )
+    _add_sync(commands)
     about_users = commands.add_parser("users", help="people's accounts", description="people's accounts")
     user_commands = about_users.add_subparsers(required=True, metavar="COMMAND")
     adopt = _add(
@@ -96,6 +98,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_access_commands(user_commands)
     adopt.add_argument("--subject", required=True, help="the person's immutable id there (Entra: Object ID)")
     return parser
+
+
+def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    read = _add(
+        commands,
+        "sync",
+        sync.sync,
+        "read the directories, and print what would change for whom",
+        "airflow-sso sync --apply",
+    )
+    read.add_argument("--apply", action="store_true", help="carry it out")
+    read.add_argument(
+        "--approve", metavar="ID", help="carry out a plan that waits, as far as it is still right"
+    )
+    read.add_argument("--provider", metavar="NAME", help="only the directory of this provider")
 
 
 def _add_access_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

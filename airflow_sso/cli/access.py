@@ -13,12 +13,12 @@ from collections.abc import Callable
 from sqlalchemy.engine import Connection
 
 from airflow_sso import audit, database
-from airflow_sso.accounts import ending, fab_users
+from airflow_sso.accounts import ending, fab_users, register, shutting
 from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.matching import UserRow
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.cli import operator
-from airflow_sso.cli.outcome import NOT_FOUND, OK
+from airflow_sso.cli.outcome import FINDINGS, NOT_FOUND, OK
 from airflow_sso.config import LoadedConfig
 
 _Steps = Callable[[Connection, Journal, UserRow, str], Endings]
@@ -51,10 +51,8 @@ def deactivate(options: argparse.Namespace, _loaded: LoadedConfig) -> int:
     """Shut an account, and end every session of it."""
 
     def steps(connection: Connection, journal: Journal, user: UserRow, by: str) -> Endings:
-        ended = ending.of_person(connection, user.user_id, "deactivated")
-        fab_users.change(connection, user.user_id, {"active": False})
-        journal.deactivated(_about(user), because=f"by {by}", sessions=[one.session_id for one in ended])
-        return ended
+        source = shutting.OPERATOR
+        return shutting.shut(connection, journal, _about(user), user, source=source, reason=f"by {by}")
 
     result = _carried_out(options.username, steps)
     if result is None:
@@ -65,18 +63,25 @@ def deactivate(options: argparse.Namespace, _loaded: LoadedConfig) -> int:
 def reactivate(options: argparse.Namespace, _loaded: LoadedConfig) -> int:
     """Open an account again; its sessions from before stay ended."""
 
+    left: dict[str, str] = {}
+
     def steps(connection: Connection, journal: Journal, user: UserRow, by: str) -> Endings:
-        fab_users.change(connection, user.user_id, {"active": True})
-        journal.reactivated(_about(user), because=f"by {by}")
+        register.lock(connection, user.user_id)
+        source = shutting.OPERATOR
+        about = _about(user)
+        left.update(shutting.lift(connection, journal, about, user, source=source, reason=f"by {by}"))
         return ()
 
     if _carried_out(options.username, steps) is None:
         return NOT_FOUND
     if options.json:
-        print(json.dumps({"username": options.username, "active": True}))
+        print(json.dumps({"username": options.username, "active": not left, "still_shut_by": left}))
+    elif left:
+        why = "; ".join(f"{source}: {reason}" for source, reason in left.items())
+        print(f"{options.username} is still shut ({why}); whoever said so has to take it back.")
     else:
         print(f"{options.username} can sign in again; the role mapping says what they may do then.")
-    return OK
+    return FINDINGS if left else OK
 
 
 def _carried_out(username: str, steps: _Steps) -> Endings | None:

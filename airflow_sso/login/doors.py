@@ -12,7 +12,7 @@ from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from airflow_sso.config import LoadedConfig, SessionLimits
+from airflow_sso.config import LoadedConfig, SessionLimits, Settings
 from airflow_sso.errors import ConfigurationFaulty, ProviderShut
 from airflow_sso.identity import Identity
 from airflow_sso.login.attempt import Attempt
@@ -72,6 +72,10 @@ class Doors:
     """Local accounts that keep their password, whatever else is shut."""
     public_role: str | None = None
     """The role of whoever has not signed in."""
+    settings: Settings | None = None
+    """What the doors were made of, if it is in order."""
+    ask_directory: Callable[[Identity, Mapping], Identity] = lambda identity, _mapping: identity
+    """The identity with what its directory says in place of what the provider said."""
 
     def require_open(self) -> None:
         """:raises ConfigurationFaulty: when there is no door that anybody could use."""
@@ -102,9 +106,11 @@ def make(
     fallback_url: str,
     prefix: str,
     known_roles: Callable[[], Collection[str]],
+    ask_directory: Callable[[Identity, Mapping], Identity],
 ) -> Doors:
     """The doors that a configuration opens, saying every fault and every weakened check in the log.
 
+    :param ask_directory: see :attr:`Doors.ask_directory`.
     :param fallback_url: where our pages are while the configuration says nothing usable.
     """
     faults = tuple(str(fault) for fault in loaded.faults)
@@ -142,6 +148,8 @@ def make(
         faults=faults,
         break_glass=loaded.break_glass,
         public_role=settings.public_role,
+        settings=settings,
+        ask_directory=ask_directory,
     )
 
 

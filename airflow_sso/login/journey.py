@@ -70,8 +70,9 @@ class Journey:
         """
         doors = self.doors()
         flask.g.sso_next = attempt.next_url
-        identity = door.finish(attempt, answer)
-        decision = role_mapping.decide(identity, doors.current_mapping())
+        mapping = doors.current_mapping()
+        identity = doors.ask_directory(door.finish(attempt, answer), mapping)
+        decision = role_mapping.decide(identity, mapping)
         opening = sessions.opening(identity, doors.limits, attempt.started_at)
         reference = flask.g.sso_reference
         credential = provisioning.admit(

@@ -4,8 +4,17 @@
 in force. What must stay true: deciding is pure, and there is no second place that gives a role.
 """
 
-from airflow_sso.role_mapping.decide import Match, RoleDecision, decide
+from airflow_sso.role_mapping.decide import Facts, Match, RoleDecision, decide, decide_by_facts, joined
 from airflow_sso.role_mapping.mapping_file import MappingFile
 from airflow_sso.role_mapping.rules import Mapping
 
-__all__ = ["Mapping", "MappingFile", "Match", "RoleDecision", "decide"]
+__all__ = [
+    "Facts",
+    "Mapping",
+    "MappingFile",
+    "Match",
+    "RoleDecision",
+    "decide",
+    "decide_by_facts",
+    "joined",
+]

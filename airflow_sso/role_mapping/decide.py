@@ -7,9 +7,9 @@ that gave it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingOf
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_sso.identity import Identity
@@ -58,6 +58,16 @@ class RoleDecision:
     def keeps_roles(self) -> bool:
         return self.refused_because == UNKNOWN_FACTS
 
+    def taking_all(self) -> RoleDecision:
+        """The same mapping's word about somebody who is to have nothing from it."""
+        return replace(self, roles=frozenset())
+
+    @property
+    def why(self) -> str:
+        """In a few words, for the audit: the code, or the rules."""
+        matched = ", ".join(f"rule {match.rule.number}" for match in self.matched)
+        return self.refused_because or matched or "no_match"
+
     def to_hold(self, held: frozenset[str], given: frozenset[str]) -> frozenset[str]:
         """What the person's roles are to be.
 
@@ -69,13 +79,19 @@ class RoleDecision:
 
 
 def decide(identity: Identity, mapping: Mapping) -> RoleDecision:
-    """The roles of ``identity`` under ``mapping``. Pure: no I/O, no clock.
+    """The roles of ``identity`` under ``mapping``. Pure: no I/O, no clock."""
+    facts = {fact: _values(identity, fact) for fact in mapping.facts}
+    return decide_by_facts(facts, mapping, group_overage=identity.group_overage)
+
+
+def decide_by_facts(facts: Facts, mapping: Mapping, *, group_overage: bool = False) -> RoleDecision:
+    """The same from facts alone; one that the mapping names and that is not there is unknown.
 
     Cost grows with the values that the person has, not with the rules that do not match.
     """
-    facts = {fact: _values(identity, fact) for fact in mapping.facts}
+    facts = {fact: facts.get(fact) for fact in mapping.facts}
     matched = tuple(sorted(_matches(mapping, facts), key=lambda match: match.rule.number))
-    roles, refused_because = _weigh(identity, mapping, matched, facts)
+    roles, refused_because = _weigh(mapping, matched, facts, group_overage=group_overage)
     return RoleDecision(
         roles,
         matched,
@@ -86,14 +102,35 @@ def decide(identity: Identity, mapping: Mapping) -> RoleDecision:
     )
 
 
+def joined(stored: Facts, read: Facts, mapping: Mapping, names_group: Callable[[str], bool]) -> Facts:
+    """What is known of a person from two sources, of which each fact has one.
+
+    :param stored: what the person's own sign-in told.
+    :param read: what their directory tells now; it wins, of groups for those that it knows by the
+        spelling of the rules.
+    """
+    facts = {**stored, **read}
+    if "group" not in read or read["group"] is None:
+        return facts
+    told = stored.get("group")
+    elsewhere = [value for value in mapping.group_values if not names_group(value)]
+    if told is None:
+        # Nobody knows about the groups that the directory does not know by this spelling.
+        facts["group"] = None if elsewhere else read["group"]
+    else:
+        kept = frozenset(one for one in told if not (isinstance(one, str) and names_group(one)))
+        facts["group"] = read["group"] | kept
+    return facts
+
+
 def _weigh(
-    identity: Identity, mapping: Mapping, matched: tuple[Match, ...], facts: Facts
+    mapping: Mapping, matched: tuple[Match, ...], facts: Facts, *, group_overage: bool
 ) -> tuple[frozenset[str], str | None]:
     unknown = {fact for fact, values in facts.items() if values is None}
     nothing: frozenset[str] = frozenset()
     if any(match.rule.deny for match in matched):
         return nothing, DENIED
-    if mapping.denying_facts & unknown or (identity.group_overage and "group" in unknown):
+    if mapping.denying_facts & unknown or (group_overage and "group" in unknown):
         return nothing, UNKNOWN_FACTS
     if matched:
         return nothing.union(*(match.rule.roles for match in matched)), None

@@ -112,6 +112,13 @@ class Mapping:
     denying_facts: frozenset[str] = field(repr=False)
 
     @property
+    def group_values(self) -> frozenset[str]:
+        """Every group that a rule names, as it writes it."""
+        return frozenset(
+            rule.value for rule in self.rules if isinstance(rule.value, str) and rule.key == "group"
+        )
+
+    @property
     def role_names(self) -> frozenset[str]:
         return self.no_match.union(*(rule.roles for rule in self.rules))
 

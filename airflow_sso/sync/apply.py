@@ -1,0 +1,202 @@
+"""Carries a plan out: person by person, a few in a transaction, each as it was planned or not at all.
+
+What must stay true: every transaction begins with the lease, every change looks at the account again
+under its lock, and whatever is not as the plan saw it is read again another time, not changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sqlalchemy import bindparam, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_sso import airflow_compat, database
+from airflow_sso.accounts import ending, fab_users, links, register, roles, shutting
+from airflow_sso.accounts.matching import UserRow
+from airflow_sso.audit import Journal, Subject
+from airflow_sso.models import accounts
+from airflow_sso.sync import population
+from airflow_sso.sync.lease import Lease
+from airflow_sso.sync.plan import Account, Change, Mark, Plan
+
+log = logging.getLogger(__name__)
+
+_Thing = TypeVar("_Thing")
+_IN_ONE_TRANSACTION = 100  # people; short enough for whoever waits to sign in meanwhile
+_MARKS_AT_ONCE = 1000
+
+
+@dataclass(slots=True)
+class Done:
+    """What was carried out: how many people, and whose turn has to come again."""
+
+    changed: int = 0
+    read_again: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Under which lease and which reference everything is written."""
+
+    lease: Lease
+    reference: str
+    provider: str
+    progress: Callable[[str], None]
+
+
+def end_sessions(plan: Plan, work: Work) -> int:
+    """Whoever the directory said is out, or is to sign in anew, loses their sessions now.
+
+    Harmless if that was wrong: they sign in again. So this waits for no approval.
+    """
+    told = [change for change in plan.changes if change.read_as_out or change.end_before]
+    return _in_parts(told, work, _end_sessions).changed
+
+
+def carry_out(plan: Plan, work: Work) -> Done:
+    """Everything that the plan says, in the order of the accounts' numbers."""
+    done = _in_parts(sorted(plan.changes, key=lambda change: change.account.user_id), work, _change)
+    remember([Mark(key, "stale", None) for key in done.read_again], work)
+    return done
+
+
+def remember(marks: Iterable[Mark], work: Work) -> None:
+    """Write down whom to ask about again, or no longer."""
+    statement = (
+        update(accounts)
+        .where(accounts.c.identity_key == bindparam("of_key"))
+        .values(read_again=bindparam("why"), gone_since=bindparam("since"))
+    )
+    for part in _parts(list(marks), _MARKS_AT_ONCE):
+        with database.transaction() as connection:
+            work.lease.require(connection)
+            connection.execute(
+                statement,
+                [{"of_key": one.key, "why": one.read_again, "since": one.gone_since} for one in part],
+            )
+
+
+_Step = Callable[[Connection, Journal, Change, Work], bool]
+
+
+def _in_parts(changes: Sequence[Change], work: Work, step: _Step) -> Done:
+    done = Done()
+    for number, part in enumerate(_parts(changes, _IN_ONE_TRANSACTION)):
+        work.progress(f"person {number * _IN_ONE_TRANSACTION + 1} of {len(changes)}")
+        try:
+            _together(part, work, step, done)
+        except SQLAlchemyError:
+            # One of them is in the way of the others; alone each is taken or left.
+            log.exception("airflow_sso: %d changes are tried one by one", len(part))
+            for change in part:
+                _alone(change, work, step, done)
+    return done
+
+
+def _alone(change: Change, work: Work, step: _Step, done: Done) -> None:
+    try:
+        _together([change], work, step, done)
+    except SQLAlchemyError:
+        log.exception("airflow_sso: user %d could not be changed", change.account.user_id)
+        done.read_again.append(change.account.key)
+
+
+def _together(part: Sequence[Change], work: Work, step: _Step, done: Done) -> None:
+    """Some changes in one transaction; each is done wholly, or left because it is stale."""
+    journal = Journal(work.reference)
+    stale = []
+    with database.transaction() as connection:
+        work.lease.require(connection)
+        for change in part:
+            if not step(connection, journal, change, work):
+                stale.append(change.account.key)
+        journal.write(connection)
+    journal.say()
+    for change in part:
+        airflow_compat.forget_cached_user(change.account.user_id)
+    done.changed += len(part) - len(stale)
+    done.read_again += stale
+
+
+def _end_sessions(connection: Connection, journal: Journal, change: Change, work: Work) -> bool:
+    user = _locked(connection, change)
+    if user is None:
+        return False
+    if change.read_as_out:
+        because, ended = change.reason, ending.of_person(connection, user.user_id, change.reason)
+    else:
+        assert change.end_before is not None  # noqa: S101 (end_sessions has looked)
+        because = "signed out everywhere at the provider"
+        ended = ending.of_person_before(connection, user.user_id, change.end_before, because)
+    if ended:
+        about = _about(change, work)
+        journal.access_ended(about, because=because, sessions=[one.session_id for one in ended])
+    return True
+
+
+def _change(connection: Connection, journal: Journal, change: Change, work: Work) -> bool:
+    """One person, whole; ``False`` when the account is not as the plan saw it."""
+    user = _locked(connection, change)
+    if user is None:
+        return False
+    about = _about(change, work)
+    account = change.account
+    if account.drift:
+        fab_users.change(connection, user.user_id, account.drift)
+        journal.put_back(about, account.drift)
+    if change.shut and change.stays_shut:
+        shutting.note(connection, user, source=change.shut, reason=change.reason)
+    elif change.shut:
+        shutting.shut(connection, journal, about, user, source=change.shut, reason=change.reason)
+    elif change.lift:
+        shutting.lift(connection, journal, about, user, source=change.lift, reason=change.reason)
+    elif change.removes:
+        ended = ending.of_person(connection, user.user_id, "no role is left")
+        shutting.count_removal(connection, user.user_id, shutting.DIRECTORY)
+        sessions = [one.session_id for one in ended]
+        journal.access_ended(about, because="no role is left", sessions=sessions)
+    roles.hold(connection, journal, about, held=account.held, wanted=change.after, reason=change.reason)
+    links.followed(
+        connection, account.key, given=change.given, facts=change.facts, source=f"sync:{work.provider}"
+    )
+    return True
+
+
+def _locked(connection: Connection, change: Change) -> UserRow | None:
+    """The user, under the account's lock, if everything is still as the plan saw it."""
+    register.lock(connection, change.account.user_id)
+    now = population.one(connection, change.account.key)
+    if now is None or _seen(now) != _seen(change.account):
+        return None
+    return fab_users.by_id(connection, now.user_id)
+
+
+def _seen(account: Account) -> tuple[object, ...]:
+    return (
+        account.user_id,
+        account.active,
+        account.held,
+        account.given,
+        dict(account.shut_by),
+        dict(account.drift),
+        account.observed_at,
+    )
+
+
+def _about(change: Change, work: Work) -> Subject:
+    account = change.account
+    return Subject(
+        provider=work.provider,
+        identity_key=account.key,
+        username=account.username,
+        user_id=account.user_id,
+    )
+
+
+def _parts(things: Sequence[_Thing], size: int) -> Iterator[Sequence[_Thing]]:
+    return (things[start : start + size] for start in range(0, len(things), size))

@@ -1,0 +1,263 @@
+"""What is to be done about a reading: pure, from what a directory says, who has an account, the mapping.
+
+A plan is computed, printed and guarded before anything of it is carried out. What must stay true: only a
+usable person gains anything, unknown changes nothing, and nothing older than an account's last change is
+believed over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from airflow_sso.directory.snapshot import Observation, Reading
+from airflow_sso.role_mapping import Facts, RoleDecision, decide_by_facts, joined
+from airflow_sso.role_mapping import Mapping as RoleMapping
+
+DIRECTORY = "directory"
+OPERATOR = "operator"
+_BY_ANOTHER_HAND = "deactivated by another hand than airflow-sso's"
+_NO_ROLE = "usable in the directory, but no rule gives a role"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A linked account as it is now.
+
+    ``shut_by``
+        who says that it is shut, and why.
+    ``drift``
+        what another hand made of columns of ``ab_user`` that are ours to say: column, and our value.
+    """
+
+    key: str
+    subject: str
+    user_id: int
+    username: str
+    active: bool
+    held: frozenset[str]
+    given: frozenset[str] = frozenset()
+    facts: Facts = field(default_factory=dict)
+    shut_by: Mapping[str, str] = field(default_factory=dict)
+    gone_since: datetime | None = None
+    read_again: str | None = None
+    observed_at: datetime | None = None
+    oldest_session: datetime | None = None
+    is_protected: bool = False
+    drift: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What becomes of one account, whole: it happens in one transaction or not at all.
+
+    ``shut``, ``lift``
+        the source that says so, or takes its word back; ``None`` when nobody does.
+    ``stays_shut``
+        it is shut already, and ``shut`` is only to be written down.
+    ``after``
+        the roles it is to hold; those it holds are in ``account``.
+    ``removes``
+        whether somebody who had access loses all of it, by this change.
+    ``read_as_out``
+        the directory said so of this very person: their sessions end whatever becomes of the rest.
+    ``end_before``
+        sessions that began before this are to end.
+    """
+
+    account: Account
+    reason: str
+    after: frozenset[str]
+    given: frozenset[str]
+    facts: Facts | None = None
+    shut: str | None = None
+    stays_shut: bool = False
+    lift: str | None = None
+    removes: bool = False
+    read_as_out: bool = False
+    end_before: datetime | None = None
+
+    @property
+    def kind(self) -> Literal["deactivate", "reactivate", "roles", "sessions", "put back", "note"]:
+        """In a word, for tables."""
+        if self.shut and not self.stays_shut:
+            return "deactivate"
+        if self.lift and not self.account.active:
+            return "reactivate"
+        if self.after != self.account.held:
+            return "roles"
+        if self.account.drift:
+            return "put back"
+        return "sessions" if self.end_before or self.read_as_out else "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is only to be remembered of an account: why to read it again, since when it is gone."""
+
+    key: str
+    read_again: str | None
+    gone_since: datetime | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """What is to be done, and how many need nothing.
+
+    ``in_play``
+        how many of the accounts are open now: what a percentage is of.
+    """
+
+    began_at: datetime
+    changes: list[Change] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    unchanged: int = 0
+    unknown: list[str] = field(default_factory=list)
+    protected: list[str] = field(default_factory=list)
+    in_play: int = 0
+
+    @property
+    def removals(self) -> tuple[Change, ...]:
+        """Whose access is taken."""
+        return tuple(change for change in self.changes if change.removes)
+
+
+def make(
+    reading: Reading,
+    accounts: Iterable[Account],
+    mapping: RoleMapping,
+    *,
+    supplies: frozenset[str] = frozenset(),
+    names_group: Callable[[str], bool] = lambda _value: True,
+) -> Plan:
+    """The plan that follows from a reading.
+
+    :param supplies: the facts that the directory tells; of all others the last sign-in's stand.
+    :param names_group: whether the directory knows a group by what a rule writes.
+    """
+    plan = Plan(began_at=reading.began_at)
+    maker = _Maker(reading, mapping, supplies, names_group)
+    for account in accounts:
+        plan.in_play += account.active
+        if account.is_protected:
+            plan.protected.append(account.username)
+            continue
+        seen = maker.observed(account)
+        mark = maker.mark(account, seen)
+        if mark != Mark(account.key, account.read_again, account.gone_since):
+            plan.marks.append(mark)
+        if seen is not None and seen.state == "unknown":
+            plan.unknown.append(f"{account.username}: {seen.reason or 'could not be read'}")
+            continue
+        change = maker.change(account, seen)
+        if change is None:
+            plan.unchanged += 1
+        elif account.observed_at is not None and account.observed_at > reading.began_at:
+            plan.marks.append(Mark(account.key, "stale", mark.gone_since))
+        else:
+            plan.changes.append(change)
+    return plan
+
+
+class _Maker:
+    """One reading and one mapping, applied to account after account."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        mapping: RoleMapping,
+        supplies: frozenset[str],
+        names_group: Callable[[str], bool],
+    ) -> None:
+        self._reading = reading
+        self._mapping = mapping
+        self._supplies = supplies
+        self._names_group = names_group
+
+    def observed(self, account: Account) -> Observation | None:
+        """What was read of the person; ``None`` when nothing has changed since the last reading."""
+        seen = self._reading.people.get(account.subject)
+        if seen is None and self._reading.everyone:
+            return Observation("unknown", "the directory's answer does not mention them")
+        return seen
+
+    def mark(self, account: Account, seen: Observation | None) -> Mark:
+        """A person who is gone or unknown is asked about again; whoever was read is not."""
+        if seen is None:
+            return Mark(account.key, account.read_again, account.gone_since)
+        if seen.state == "gone":
+            return Mark(account.key, "gone", account.gone_since or self._reading.began_at)
+        return Mark(account.key, "unknown" if seen.state == "unknown" else None, None)
+
+    def change(self, account: Account, seen: Observation | None) -> Change | None:
+        """What is to become of an account; ``None`` when it is as it must be."""
+        decision = self._decision(account)
+        out = self._why_out(account, seen)
+        lifts = out is None and DIRECTORY in account.shut_by
+        if lifts and not decision.roles:
+            lifts, out = False, _NO_ROLE
+        others = {source: why for source, why in account.shut_by.items() if source != DIRECTORY}
+        shut, reason = self._who_shuts(account, out, others)
+        is_out = bool(shut or out or others)
+        after = self._roles(account, decision, is_out=is_out)
+        loses = account.active and (is_out or (bool(account.held) and not after))
+        end_before = self._end_before(account, seen)
+        if not (shut or lifts or end_before or account.drift or after != account.held):
+            return None
+        return Change(
+            account=account,
+            reason=reason or (f"{DIRECTORY}: usable again" if lifts else decision.why),
+            after=after,
+            given=frozenset() if is_out else (account.given if decision.keeps_roles else decision.roles),
+            facts=decision.facts if after != account.held else None,
+            shut=shut,
+            stays_shut=bool(shut) and not account.active,
+            lift=DIRECTORY if lifts else None,
+            removes=loses,
+            read_as_out=account.active and seen is not None and seen.state == "unusable",
+            end_before=end_before,
+        )
+
+    def _decision(self, account: Account) -> RoleDecision:
+        read = self._reading.facts_of(account.subject, self._supplies)
+        return decide_by_facts(joined(account.facts, read, self._mapping, self._names_group), self._mapping)
+
+    def _why_out(self, account: Account, seen: Observation | None) -> str | None:
+        """What the directory says against the person; ``None`` when it says nothing."""
+        before = account.shut_by.get(DIRECTORY)
+        if seen is None:
+            # That one is ours, and not for ever: a role may have come since.
+            return None if before == _NO_ROLE else before
+        if seen.state == "gone":
+            twice = account.gone_since is not None and account.gone_since < self._reading.began_at
+            return seen.reason if twice else before
+        return seen.reason or "not usable" if seen.state == "unusable" else None
+
+    def _who_shuts(
+        self, account: Account, out: str | None, others: Mapping[str, str]
+    ) -> tuple[str | None, str]:
+        """Who is to be written down as shutting the account now, and why."""
+        if out is not None and (account.active or account.shut_by.get(DIRECTORY) != out):
+            return DIRECTORY, out
+        if account.active and others:
+            source, why = next(iter(others.items()))
+            return source, f"{why} (opened meanwhile by another hand)"
+        if not account.active and not account.shut_by:
+            return OPERATOR, _BY_ANOTHER_HAND
+        return None, ""
+
+    def _roles(self, account: Account, decision: RoleDecision, *, is_out: bool) -> frozenset[str]:
+        """What the account is to hold."""
+        if is_out:
+            return decision.taking_all().to_hold(account.held, account.given)
+        if decision.keeps_roles:
+            return account.held
+        return decision.to_hold(account.held, account.given)
+
+    def _end_before(self, account: Account, seen: Observation | None) -> datetime | None:
+        """Fact B17: what began before the directory signed the person out everywhere is over."""
+        if seen is None or seen.valid_from is None or account.oldest_session is None:
+            return None
+        return seen.valid_from if account.oldest_session < seen.valid_from else None

@@ -1,0 +1,196 @@
+"""Who has an account through a directory's authority, and what else a plan has to know of them.
+
+Read in parts, so that a hundred thousand accounts never lie in memory at once. What must stay true:
+accounts that no directory stands behind, hand-made ones and break-glass, never get into a plan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.engine import Connection
+
+from airflow_sso import airflow_compat, database, models
+from airflow_sso.accounts import fab_users, links
+from airflow_sso.models import accounts, break_glass_pins, removals, sessions, shut_accounts
+from airflow_sso.sync.guard import ADMIN
+from airflow_sso.sync.plan import Account
+
+_AT_ONCE = 2000  # accounts
+_SHOWN = ("username", "email", "first_name", "last_name")
+
+
+def subjects(authority: str) -> tuple[dict[str, None], frozenset[str]]:
+    """Everybody to ask about: all of them, and those who must be asked about singly."""
+    users = fab_users.table()
+    query = (
+        select(accounts.c.subject, accounts.c.read_again)
+        .join(users, _is_the_row(users))
+        .where(accounts.c.authority == authority)
+    )
+    with airflow_compat.engine().connect() as connection:
+        rows = connection.execute(query.execution_options(yield_per=_AT_ONCE))
+        everybody: dict[str, None] = {}
+        again = set()
+        for row in rows:
+            everybody[row.subject] = None
+            if row.read_again:
+                again.add(row.subject)
+    return everybody, frozenset(again)
+
+
+def linked(authority: str) -> Iterator[Account]:
+    """Every linked account of an authority, in the order of the user's number."""
+    protected = _protected()
+    last = -1
+    while True:
+        # A transaction a part: nobody's write waits for all of them to be read.
+        with database.transaction() as connection:
+            rows = _part(connection, authority, last)
+            if not rows:
+                return
+            between = (rows[0].user_id, rows[-1].user_id)
+            more = _More(connection, *between)
+        for row in rows:
+            yield _account(row, more, is_protected=row.user_id in protected)
+        last = between[1]
+
+
+def one(connection: Connection, key: str) -> Account | None:
+    """One account as it is now, for whoever holds its lock."""
+    row = connection.execute(_query().where(accounts.c.identity_key == key)).first()
+    if row is None:
+        return None
+    return _account(row, _More(connection, row.user_id, row.user_id))
+
+
+def removed_lately(window: timedelta) -> tuple[frozenset[int], int]:
+    """Whose access was taken within a window, by whomever; and how many of them are shut now."""
+    users = fab_users.table()
+    taken = select(removals.c.user_id).where(removals.c.at > models.now() - window).distinct()
+    with airflow_compat.engine().connect() as connection:
+        found = frozenset(connection.scalars(taken))
+        shut = select(func.count()).where(users.c.id.in_(taken), users.c.active.is_(False))
+        return found, int(connection.scalar(shut) or 0)
+
+
+def admins() -> frozenset[int]:
+    """Every active account that holds Admin, whoever made it."""
+    users, roles, holds = fab_users.table(), fab_users.role_table(), fab_users.holds_table()
+    query = (
+        select(users.c.id)
+        .join(holds, holds.c.user_id == users.c.id)
+        .join(roles, roles.c.id == holds.c.role_id)
+        .where(users.c.active.is_(True), roles.c.name == ADMIN)
+    )
+    with airflow_compat.engine().connect() as connection:
+        return frozenset(connection.scalars(query))
+
+
+def _protected() -> frozenset[int]:
+    with airflow_compat.engine().connect() as connection:
+        return frozenset(connection.scalars(select(break_glass_pins.c.user_id)))
+
+
+def _is_the_row(users: Any) -> ColumnElement[bool]:
+    """A link follows a user's row by number and time of creation."""
+    same_time = accounts.c.user_created_on == users.c.created_on
+    neither = and_(accounts.c.user_created_on.is_(None), users.c.created_on.is_(None))
+    return and_(users.c.id == accounts.c.user_id, same_time | neither)
+
+
+def _query() -> Any:
+    users = fab_users.table()
+    return select(
+        accounts.c.identity_key,
+        accounts.c.subject,
+        accounts.c.user_id,
+        accounts.c.user_created_on,
+        accounts.c.given_roles,
+        accounts.c.facts,
+        accounts.c.shown,
+        accounts.c.observed_at,
+        accounts.c.read_again,
+        accounts.c.gone_since,
+        users.c.active,
+        users.c.password,
+        *(users.c[name] for name in _SHOWN),
+    ).join(users, _is_the_row(users))
+
+
+def _part(connection: Connection, authority: str, last: int) -> list[Any]:
+    query = (
+        _query()
+        .where(accounts.c.authority == authority, accounts.c.user_id > last)
+        .order_by(accounts.c.user_id)
+        .limit(_AT_ONCE)
+    )
+    return list(connection.execute(query))
+
+
+class _More:
+    """What other tables hold of the users of a part."""
+
+    def __init__(self, connection: Connection, first: int, last: int) -> None:
+        roles, holds = fab_users.role_table(), fab_users.holds_table()
+        held = (
+            select(holds.c.user_id, roles.c.name)
+            .join(roles, roles.c.id == holds.c.role_id)
+            .where(holds.c.user_id.between(first, last))
+        )
+        names: dict[int, list[str]] = defaultdict(list)
+        for row in connection.execute(held):
+            names[row.user_id].append(row.name)
+        shared: dict[frozenset[str], frozenset[str]] = {}
+        self.held = {
+            user_id: shared.setdefault(found := frozenset(of_one), found) for user_id, of_one in names.items()
+        }
+        self.shut: dict[int, dict[str, tuple[Any, str]]] = defaultdict(dict)
+        shut = select(shut_accounts).where(shut_accounts.c.user_id.between(first, last))
+        for row in connection.execute(shut):
+            self.shut[row.user_id][row.source] = (row.user_created_on, row.reason)
+        oldest = (
+            select(sessions.c.user_id, func.min(sessions.c.started_at).label("began"))
+            .where(
+                sessions.c.user_id.between(first, last),
+                sessions.c.ended_at.is_(None),
+                sessions.c.ends_at > models.now(),
+            )
+            .group_by(sessions.c.user_id)
+        )
+        self.oldest = {row.user_id: row.began for row in connection.execute(oldest)}
+
+
+def _account(row: Any, more: _More, *, is_protected: bool = False) -> Account:
+    shut = more.shut.get(row.user_id, {})
+    return Account(
+        key=row.identity_key,
+        subject=row.subject,
+        user_id=row.user_id,
+        username=row.username,
+        active=bool(row.active),
+        held=more.held.get(row.user_id, frozenset()),
+        given=frozenset(json.loads(row.given_roles)),
+        facts=links.read_back(row.facts),
+        shut_by={source: reason for source, (made, reason) in shut.items() if made == row.user_created_on},
+        gone_since=row.gone_since,
+        read_again=row.read_again,
+        observed_at=row.observed_at,
+        oldest_session=more.oldest.get(row.user_id),
+        is_protected=is_protected,
+        drift=_drift(row),
+    )
+
+
+def _drift(row: Any) -> Mapping[str, str]:
+    """The columns that say something else than we wrote there last."""
+    ours: dict[str, str] = json.loads(row.shown) if row.shown else {}
+    drift = {name: value for name, value in ours.items() if getattr(row, name) != value}
+    if row.password != fab_users.UNUSABLE_PASSWORD:
+        drift["password"] = fab_users.UNUSABLE_PASSWORD
+    return drift

@@ -1,0 +1,111 @@
+"""Reads the directories every few minutes from inside the web server, in one replica at a time.
+
+Every worker of every replica has this thread; the lease decides whose turn it is. What must stay true: it
+never keeps a request waiting, and whatever goes wrong in it is logged and tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_sso import models
+from airflow_sso.config import Settings
+from airflow_sso.directory.failures import DirectoryError
+from airflow_sso.errors import SsoError
+from airflow_sso.role_mapping import Mapping
+from airflow_sso.sync import bookmarks, lease, quarantine, run
+from airflow_sso.sync.directories import Directory
+from airflow_sso.sync.guard import Limits
+from airflow_sso.sync.lease import LeaseLost, LeaseTaken
+
+log = logging.getLogger(__name__)
+
+LEASE = "sync"
+#: How often is looked whether it is time, or somebody has approved a plan.
+_LOOK_EVERY = 5.0  # seconds
+
+
+def limits(settings: Settings) -> Limits:
+    """The guard's limits, as they are configured."""
+    most = settings.sync.max_deactivations
+    return Limits(count=most.count, percent=most.percent, window=most.window)
+
+
+class Schedule:
+    """:param settings: whose ``sync.every`` counts.
+    :param directories: what is read.
+    :param mapping: the role mapping in force, asked for at each run.
+    """
+
+    def __init__(
+        self, settings: Settings, directories: tuple[Directory, ...], mapping: Callable[[], Mapping]
+    ) -> None:
+        self._settings = settings
+        self._directories = directories
+        self._mapping = mapping
+        self._stop = threading.Event()
+        self._started = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, if there is anything to read and this process has not begun yet."""
+        if self._thread is not None or not self._directories or self._settings.sync.every == "never":
+            return
+        with self._started:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="airflow-sso-sync", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Begin nothing more; what is under way ends with the process, and is taken up by the next one."""
+        self._stop.set()
+
+    def _watch(self) -> None:
+        # Replicas that start together do not ask together.
+        while not self._stop.wait(_LOOK_EVERY * random.uniform(0.5, 1.0)):  # noqa: S311 (no secret)
+            try:
+                self._turn()
+            except LeaseTaken:
+                continue
+            except (LeaseLost, SsoError, SQLAlchemyError) as cause:
+                log.warning("airflow_sso: the directories are read later: %s", cause)
+            except Exception:  # a fault of ours must not end the watch; it would end unseen
+                log.exception("airflow_sso: reading the directories failed")
+
+    def _turn(self) -> None:
+        due = [directory for directory in self._directories if self._is_due(directory)]
+        if not due:
+            return
+        held = lease.take(LEASE, who="web server")
+        try:
+            for directory in due:
+                # Another replica may have been at it between our look and our turn.
+                if self._is_due(directory):
+                    self._read(directory, held)
+        finally:
+            held.give_back()
+
+    def _read(self, directory: Directory, held: lease.Lease) -> None:
+        try:
+            run.carry_out(directory, self._mapping(), limits(self._settings), held, progress=self._may_go_on)
+        except DirectoryError:  # on record by now; the other directories are read all the same
+            return
+
+    def _may_go_on(self, _doing: str) -> None:
+        if self._stop.is_set():
+            raise LeaseLost("this server is stopping")
+
+    def _is_due(self, directory: Directory) -> bool:
+        every = self._settings.sync.every
+        if not isinstance(every, timedelta):
+            return False
+        tried = bookmarks.of(directory.authority).tried_at
+        if tried is None or models.now() - tried >= every:
+            return True
+        return any(one.state == quarantine.APPROVED for one in quarantine.waiting(directory.authority))

@@ -1,0 +1,297 @@
+"""The sync as a whole over a scripted directory: who is out, who is back, what is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, insert, select, update
+
+from airflow_sso import models
+from airflow_sso.accounts import fab_users
+from airflow_sso.directory.failures import DirectoryUnreachable
+from airflow_sso.sync import quarantine
+from airflow_sso.sync.guard import Limits
+from tests import sync_world
+from tests.sync_world import ADMINS, OPS, VIEWERS, World
+
+
+@pytest.fixture(scope="module")
+def shared(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    path = tmp_path_factory.mktemp("world") / "airflow.db"
+    with sync_world.world(migrated_database, path) as made:
+        yield made
+
+
+@pytest.fixture
+def world(shared: World) -> World:
+    """Ada runs it, Otto operates, Vera looks."""
+    shared.forget_everything()
+    fresh = World(shared.engine)
+    fresh.sign_up("ada", ADMINS)
+    fresh.sign_up("otto", OPS)
+    fresh.sign_up("vera", VIEWERS)
+    return fresh
+
+
+def test_nothing_new_changes_nothing(world: World) -> None:
+    before = world.state()
+    assert world.sync().result == "nothing"
+    assert world.sync().result == "nothing"
+    assert world.state() == before
+
+
+def test_whoever_is_disabled_is_out_and_comes_back_with_what_the_mapping_gives(world: World) -> None:
+    session, other = world.open_session("otto"), world.open_session("vera")
+    world.sync()
+    world.reader.touch("otto").state = "unusable"
+    assert world.sync().result == "applied"
+    assert world.active() == {"ada", "vera"}
+    assert world.roles_of("otto") == set()
+    assert world.open_sessions() == {other} != {session}
+    assert world.sync().result == "nothing"
+    entry = world.reader.touch("otto")
+    entry.state, entry.groups = "usable", {VIEWERS}
+    world.sync()
+    assert world.active() == {"ada", "otto", "vera"}
+    assert world.roles_of("otto") == {"Viewer"}
+    assert world.open_sessions() == {other}
+
+
+def test_a_moved_person_has_the_new_role(world: World) -> None:
+    world.sync()
+    world.reader.people["vera"].groups = {OPS}
+    world.sync()
+    assert world.roles_of("vera") == {"Op"}
+    assert world.events("roles_changed") == ["vera"]
+
+
+def test_no_role_left_signs_out_and_shuts_nothing(world: World) -> None:
+    session = world.open_session("vera")
+    world.sync()
+    world.reader.people["vera"].groups = set()
+    world.sync()
+    assert world.roles_of("vera") == set()
+    assert "vera" in world.active()
+    assert session not in world.open_sessions()
+
+
+def test_gone_counts_when_it_is_seen_twice(world: World) -> None:
+    world.sync()
+    world.reader.touch("otto").state = "gone"
+    world.sync()
+    assert "otto" in world.active()
+    world.reader.changed.clear()  # no directory says it again by itself
+    world.sync()
+    assert "otto" not in world.active()
+
+
+def test_gone_once_and_back_is_nothing(world: World) -> None:
+    world.sync()
+    world.reader.touch("otto").state = "gone"
+    world.sync()
+    world.reader.people["otto"].state = "usable"
+    world.sync()
+    world.reader.touch("otto").state = "gone"
+    world.sync()
+    assert "otto" in world.active()
+
+
+def test_unknown_is_left_alone_and_read_again(world: World) -> None:
+    world.sync()
+    world.reader.touch("otto").state = "unknown"
+    outcome = world.sync()
+    assert outcome.plan.unknown
+    world.reader.changed.clear()
+    world.reader.people["otto"].state = "unusable"
+    world.sync()
+    assert "otto" not in world.active()
+
+
+def test_a_failed_reading_changes_nothing_and_the_next_completes(world: World) -> None:
+    world.sync()
+    before = world.state()
+    world.reader.touch("otto").state = "unusable"
+    world.reader.fails = DirectoryUnreachable("down")
+    assert isinstance(world.try_sync(), DirectoryUnreachable)
+    assert world.state() == before
+    assert world.events("directory_failed") == [None]
+    world.try_sync()
+    assert world.events("directory_failed") == [None]
+    world.reader.fails = None
+    world.sync()
+    assert "otto" not in world.active()
+
+
+def test_too_many_wait_and_those_called_disabled_are_signed_out(world: World) -> None:
+    world.limits = Limits(count=1, percent=100)
+    sessions = {name: world.open_session(name) for name in ("ada", "otto", "vera")}
+    world.sync()
+    world.reader.touch("otto").state = "unusable"
+    world.reader.people["vera"].groups = set()
+    outcome = world.sync()
+    assert outcome.result == "quarantined"
+    assert world.active() == {"ada", "otto", "vera"}
+    assert world.roles_of("otto") == {"Op"}
+    assert world.roles_of("vera") == {"Viewer"}
+    assert world.open_sessions() == {sessions["ada"], sessions["vera"]}
+    again = world.sync()
+    assert again.quarantined is not None
+    assert outcome.quarantined is not None
+    assert again.quarantined.plan_id == outcome.quarantined.plan_id
+    quarantine.approve(outcome.quarantined.plan_id, "ada")
+    assert world.sync().result == "applied"
+    assert world.active() == {"ada", "vera"}
+    assert world.roles_of("vera") == set()
+    assert not quarantine.waiting()
+
+
+def test_an_approval_covers_whom_it_named(world: World) -> None:
+    world.limits = Limits(count=0)
+    world.sync()
+    world.reader.touch("otto").state = "unusable"
+    outcome = world.sync()
+    assert outcome.quarantined is not None
+    quarantine.approve(outcome.quarantined.plan_id, "ada")
+    world.reader.touch("vera").state = "unusable"
+    second = world.sync()
+    assert second.result == "quarantined"
+    assert world.active() == {"ada", "otto", "vera"}
+
+
+def test_small_steps_are_counted_together(world: World) -> None:
+    world.limits = Limits(count=1, percent=100)
+    world.sync()
+    world.operator_shuts("vera")
+    world.reader.touch("otto").state = "unusable"
+    assert world.sync().result == "quarantined"
+    assert "otto" in world.active()
+
+
+def test_the_last_admin_stays(world: World) -> None:
+    world.sync()
+    world.reader.touch("ada").state = "unusable"
+    outcome = world.sync()
+    assert "admin" in outcome.unsafe
+    assert "ada" in world.active()
+    world.sign_up("grace", ADMINS)
+    assert world.sync().result == "applied"
+    assert "ada" not in world.active()
+
+
+def test_an_admin_made_by_hand_counts_and_is_left_alone(world: World) -> None:
+    world.sign_up("root", ADMINS, linked=False)
+    del world.reader.people["root"]
+    world.sync()
+    world.reader.touch("ada").state = "unusable"
+    assert world.sync().result == "applied"
+    assert "root" in world.active()
+    assert world.roles_of("root") == {"Admin"}
+
+
+def test_an_empty_directory_takes_nobody(world: World) -> None:
+    world.reader.always_whole = True
+    world.sync()
+    world.reader.people = {}
+    world.sync()
+    outcome = world.sync()
+    assert outcome.result == "quarantined"
+    assert "empty" in outcome.unsafe
+    assert world.active() == {"ada", "otto", "vera"}
+
+
+def test_the_operators_word_is_the_operators(world: World) -> None:
+    world.operator_shuts("otto")
+    world.sync()
+    assert "otto" not in world.active()
+    assert world.roles_of("otto") == set()
+    world.reader.touch("otto").state = "unusable"
+    world.sync()
+    world.operator_opens("otto")
+    assert "otto" not in world.active()
+    world.reader.touch("otto").state = "usable"
+    world.sync()
+    assert "otto" in world.active()
+    assert world.roles_of("otto") == {"Op"}
+
+
+def test_usable_again_without_a_role_stays_shut(world: World) -> None:
+    world.sync()
+    world.reader.touch("otto").state = "unusable"
+    world.sync()
+    entry = world.reader.touch("otto")
+    entry.state, entry.groups = "usable", set()
+    world.sync()
+    assert "otto" not in world.active()
+    entry.groups = {OPS}
+    world.reader.changed.clear()
+    world.sync()
+    assert "otto" in world.active()
+
+
+def test_another_hands_changes_are_put_back(world: World) -> None:
+    world.sync()
+    users, roles, holds = fab_users.table(), fab_users.role_table(), fab_users.holds_table()
+    with world.engine.connect() as connection:
+        vera = connection.scalar(select(users.c.id).where(users.c.username == "vera"))
+        admin = connection.scalar(select(roles.c.id).where(roles.c.name == "Admin"))
+    world.write(insert(holds).values(user_id=vera, role_id=admin))
+    world.write(update(users).where(users.c.id == vera).values(last_name="Changed", password="pbkdf2:x"))
+    assert world.sync().result == "applied"
+    assert world.roles_of("vera") == {"Viewer"}
+    with world.engine.connect() as connection:
+        row = connection.execute(select(users).where(users.c.id == vera)).one()
+    assert (row.last_name, row.password) == ("T", fab_users.UNUSABLE_PASSWORD)
+    assert world.events("put_back") == ["vera"]
+    world.write(delete(holds).where(holds.c.user_id == vera))
+    world.sync()
+    assert world.roles_of("vera") == {"Viewer"}
+
+
+def test_opened_by_another_hand_is_shut_again_and_shut_stays(world: World) -> None:
+    world.sync()
+    world.reader.touch("otto").state = "unusable"
+    world.sync()
+    users = fab_users.table()
+    world.write(update(users).where(users.c.username == "otto").values(active=True))
+    world.write(update(users).where(users.c.username == "vera").values(active=False))
+    world.reader.changed.clear()
+    world.sync()
+    assert world.active() == {"ada"}
+    world.sync()
+    assert world.active() == {"ada"}
+    world.operator_opens("vera")
+    assert "vera" in world.active()
+
+
+def test_nothing_older_than_the_last_change_is_believed(world: World) -> None:
+    world.sync()
+    world.reader.touch("otto").state = "unusable"
+    world.sync()
+    world.reader.touch("otto").state = "usable"
+
+    def shut_meanwhile() -> None:
+        world.reader.while_reading = lambda: None
+        world.operator_shuts("vera")
+        world.operator_opens("vera")
+
+    world.reader.people["vera"].groups = {ADMINS}
+    world.reader.while_reading = shut_meanwhile
+    world.sync()
+    assert world.roles_of("vera") == {"Viewer"}
+    world.reader.changed.clear()
+    world.sync()
+    assert world.roles_of("vera") == {"Admin"}
+
+
+def test_signed_out_everywhere_ends_what_began_before(world: World) -> None:
+    old = world.open_session("otto")
+    world.sync()
+    world.reader.touch("otto").valid_from = models.now()
+    world.sync()
+    assert old not in world.open_sessions()
+    new = world.open_session("otto")
+    world.sync()
+    assert new in world.open_sessions()
+    assert world.events("access_ended") == ["otto"]
