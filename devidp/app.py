@@ -15,13 +15,18 @@ from flask import Flask, Response, g, jsonify, request
 from devidp import (
     authorize,
     control,
+    directory_http,
+    directory_page,
+    directory_tokens,
     documents,
     faults,
+    graph,
     logout,
+    pingone_api,
     saml_logout,
     saml_metadata,
     saml_sso,
-    token_endpoint,
+    scim,
 )
 from devidp.errors import Refusal
 from devidp.faces import FACES, Face
@@ -49,6 +54,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     for face in FACES.values():
         _add_face(app, state, face)
         _add_saml(app, state, face)
+    for side in (graph.SIDE, pingone_api.SIDE, scim.SIDE):
+        directory_http.add(app, state, side)
+    view = _wrapped(state, scim.TOKEN_FACE, "scim.token", scim.token)
+    app.add_url_rule(scim.TOKEN_FACE.token, "scim-token", view, methods=["GET", "POST"])
+    directory_page.add(app, state)
     app.register_blueprint(control.blueprint(state))
     app.add_url_rule("/", view_func=lambda: _index(state), endpoint="index")
     return app
@@ -60,7 +70,7 @@ def _add_face(app: Flask, state: State, face: Face) -> None:
         ("jwks", face.jwks, ("GET",), documents.jwks),
         ("authorize", face.authorize, ("GET", "POST"), authorize.handle),
         # Every method reaches the handler, which answers the wrong ones as this vendor does.
-        ("token", face.token, ("GET", "POST", "PUT", "DELETE"), token_endpoint.handle),
+        ("token", face.token, ("GET", "POST", "PUT", "DELETE"), directory_tokens.handle),
         ("userinfo", face.userinfo, ("GET", "POST"), documents.userinfo),
         ("logout", face.logout, ("GET", "POST"), logout.handle),
         *([("older_logout", face.older_logout, ("GET", "POST"), logout.older)] if face.older_logout else ()),
@@ -96,7 +106,7 @@ def _wrapped(state: State, face: Face, endpoint: str, handler: Handler) -> Calla
                 response = faults.spoil(state, face, endpoint, handler(state, face))
             except Refusal as refusal:
                 response = _refused(state, face, refusal)
-        if endpoint == "token":
+        if endpoint in ("token", "scim.token"):
             # RFC 6749 5.1
             response.headers["Cache-Control"] = "no-store"
             response.headers["Pragma"] = "no-cache"
@@ -139,7 +149,9 @@ def _log_entry(state: State, face: Face, endpoint: str, response: Response) -> d
 
 
 def _index(state: State) -> Response:
-    """Where everything is; also what a health check may ask."""
+    """Where everything is; also what a health check may ask. A browser gets a page."""
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return directory_page.index(state)
     where = {name: f"{state.issuer(face)}/.well-known/openid-configuration" for name, face in FACES.items()}
     saml = {
         name: state.base + face.metadata.replace("<application>", "any") for name, face in SAML_FACES.items()

@@ -13,7 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 
-from devidp import knobs, logout_control, saml_control, sign
+from devidp import directory_control, knobs, logout_control, saml_control, sign
 from devidp.errors import REASONS
 from devidp.faces import FACES
 from devidp.settings import LOOPBACK_NAMES
@@ -31,6 +31,7 @@ def blueprint(state: State) -> Blueprint:
         add(control, state)
     saml_control.add(control, state, _body)
     logout_control.add(control, state, _body)
+    directory_control.add(control, state, _body)
     return control
 
 
@@ -96,10 +97,15 @@ def _add_knobs(control: Blueprint, state: State) -> None:
 def _add_log(control: Blueprint, state: State) -> None:
     @control.get("/requests")
     def read_requests() -> Response:
-        """Newest last; ?endpoint=token and ?face=entra narrow it."""
-        wanted = {name: request.args[name] for name in ("endpoint", "face") if name in request.args}
+        """Newest last; ?endpoint=token and ?face=entra narrow it. ?endpoint=graph is all of graph.*"""
+        face, endpoint = request.args.get("face"), request.args.get("endpoint")
         return jsonify(
-            [e for e in state.log.all() if all(e[name] == value for name, value in wanted.items())]
+            [
+                entry
+                for entry in state.log.all()
+                if face in (None, entry["face"])
+                and (endpoint in (None, entry["endpoint"]) or entry["endpoint"].startswith(f"{endpoint}."))
+            ]
         )
 
     @control.delete("/requests")
@@ -170,19 +176,21 @@ def _add_client(control: Blueprint, state: State) -> None:
     @control.post("/clients")
     def change_client() -> Response:
         """Adds addresses and certificates (PEM); replaces the secret. The answer shows no secret."""
-        body = _body(*_ADDRESSES, "certificates", "client_secret")
+        body = _body(*_ADDRESSES, "certificates", "client_secret", "scim_token")
         for name in (*_ADDRESSES, "certificates"):
             values = body.get(name, [])
             if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
                 raise ValueError(f"{name} must be a list of strings")
         secret = body.get("client_secret", state.client.secret)
-        if not isinstance(secret, str) or not secret:
-            raise ValueError("client_secret must be a string that is not empty")
+        scim_token = body.get("scim_token", state.directory.scim_token)
+        for name, value in (("client_secret", secret), ("scim_token", scim_token)):
+            if not isinstance(value, str) or not value:
+                raise ValueError(f"{name} must be a string that is not empty")
         client = state.client
         for name in _ADDRESSES:
             getattr(client, name).update(body.get(name, []))
         client.certificates.extend(body.get("certificates", []))
-        client.secret = secret
+        client.secret, state.directory.scim_token = secret, scim_token
         return jsonify(
             {
                 "client_id": client.client_id,

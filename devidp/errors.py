@@ -54,6 +54,9 @@ REASONS = {
     "response_type": Reason("unsupported_response_type", 700054, "Only response_type=code is enabled."),
     "response_mode": Reason("invalid_request", 90014, "Only response_mode=query is supported."),
     "scope": Reason("invalid_scope", 70011, "The scope must contain openid."),
+    "app_scope": Reason(
+        "invalid_scope", 1002012, "The scope of client credentials must be a resource and /.default."
+    ),
     "pkce_missing": Reason("invalid_request", 9002325, "PKCE is required: code_challenge is missing."),
     "pkce_plain": Reason("invalid_request", 9002325, "PKCE is required with code_challenge_method=S256."),
     "pkce_malformed": Reason("invalid_request", 9002325, "code_challenge is not the base64url of a SHA-256."),

@@ -18,13 +18,13 @@ from devidp.faces import Face
 from devidp.knobs import TABLE
 from devidp.state import State
 
-_HTML = "<!doctype html><title>Welcome</title><h1>Please sign in to the network</h1>"
+HTML = "<!doctype html><title>Welcome</title><h1>Please sign in to the network</h1>"
 
 
 def instead(state: State, face: Face, endpoint: str) -> Response | None:
     """The answer that a fault gives in the endpoint's place, or None."""
     if state.knobs.take("down", face.name) or _take(state, face, endpoint, "down"):
-        return _close_connection()
+        return close_connection()
     time.sleep(_take(state, face, endpoint, "delay", 0))
     retry_after = _take(state, face, endpoint, "retry_after")
     if retry_after is not None:
@@ -64,7 +64,7 @@ def _take(state: State, face: Face, endpoint: str, fault: str, default: Any = No
     return state.knobs.take(name, face.name, default) if name in TABLE else default
 
 
-def _close_connection() -> Response:
+def close_connection() -> Response:
     g.outcome = "fault: down"
     connection = request.environ.get("werkzeug.socket")
     if connection is not None:
@@ -104,7 +104,7 @@ def _written(state: State, face: Face, endpoint: str) -> Response | None:
         return None
     g.outcome = "fault: written"
     if html:
-        return make_response(_HTML, status or 200)
+        return make_response(HTML, status or 200)
     if isinstance(body, dict):
         response = jsonify(body)
     else:

@@ -7,70 +7,30 @@ knob is misspelt would otherwise pass for the wrong reason. Nothing misbehaves w
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from devidp import directory_knobs
 from devidp.keys import ALGORITHMS
+from devidp.knob_kinds import (
+    ANY,
+    ATTACK,
+    BOOL,
+    COUNT,
+    NAMES,
+    NUMBER,
+    OBJECT,
+    RETRY_AFTER,
+    SHIFTS,
+    STATUS,
+    TEXT,
+    TEXT_OR_OBJECT,
+    Knob,
+    choice,
+    is_int,
+)
 
 UNSET: Any = object()
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a value may be: a check, and the words for what it should have been."""
-
-    words: str
-    accepts: Callable[[Any], bool]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-BOOL = Kind("true or false", lambda v: isinstance(v, bool))
-COUNT = Kind("a whole number of 0 or more", lambda v: _is_int(v) and v >= 0)
-STATUS = Kind("an HTTP status from 200 to 599", lambda v: _is_int(v) and 200 <= v <= 599)
-NUMBER = Kind("a number of 0 or more", _is_number)
-TEXT = Kind("a string", lambda v: isinstance(v, str))
-OBJECT = Kind("an object", lambda v: isinstance(v, dict))
-NAMES = Kind("a list of strings", lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v))
-TEXT_OR_OBJECT = Kind("a string or an object", lambda v: isinstance(v, str | dict))
-SHIFTS = Kind(
-    "an object of whole seconds for iat, nbf, exp or auth_time",
-    lambda v: (
-        isinstance(v, dict) and set(v) <= {"iat", "nbf", "exp", "auth_time"} and all(map(_is_int, v.values()))
-    ),
-)
-RETRY_AFTER = Kind(
-    'a number, or a string; "absent" leaves the header out', lambda v: _is_number(v) or isinstance(v, str)
-)
-ANY = Kind("any JSON value", lambda _: True)
-
-
-def _is_attack(value: Any) -> bool:
-    # Imported late: an honest provider needs no attack.
-    from devidp.saml_attacks import ATTACKS
-
-    return isinstance(value, str) and value in ATTACKS
-
-
-ATTACK = Kind("the name of an attack in devidp.saml_attacks.ATTACKS", _is_attack)
-
-
-def choice(*words: str) -> Kind:
-    return Kind("one of " + ", ".join(words), lambda v: isinstance(v, str) and v in words)
-
-
-@dataclass(frozen=True)
-class Knob:
-    name: str
-    kind: Kind
-    doc: str
 
 
 AUDS = (
@@ -287,7 +247,11 @@ _SAML = (
     ),
 )  # fmt: skip
 
-TABLE = {k.name: k for k in (*_ID_TOKEN, *_PEOPLE, *_AUTHORIZE, *_TOKEN, *_SAML, *_EVERYWHERE, *_ENDPOINTS)}
+_ROWS = (*_ID_TOKEN, *_PEOPLE, *_AUTHORIZE, *_TOKEN, *_SAML, *_EVERYWHERE, *_ENDPOINTS)
+TABLE = {knob.name: knob for knob in (*_ROWS, *directory_knobs.KNOBS)}
+
+
+_WRAPPER = frozenset({"value", "times", "face", "skip"})
 
 
 @dataclass
@@ -295,18 +259,20 @@ class _Setting:
     value: Any
     times: int | None = None
     face: str | None = None
+    skip: int = 0
 
     def as_json(self) -> Any:
-        if self.times is None and self.face is None:
+        if self.times is None and self.face is None and not self.skip:
             return self.value
-        extra = {"times": self.times, "face": self.face}
+        extra = {"times": self.times, "face": self.face, "skip": self.skip or None}
         return {"value": self.value} | {key: value for key, value in extra.items() if value is not None}
 
 
 class Knobs:
     """The knobs that are set now.
 
-    A value may be wrapped: {"value": ..., "times": 2, "face": "entra"} applies twice, to one face.
+    A value may be wrapped: {"value": ..., "times": 2, "face": "entra"} applies twice, to one face;
+    "skip": 3 lets the first three calls pass before that.
     """
 
     def __init__(self, face_names: tuple[str, ...]) -> None:
@@ -327,6 +293,9 @@ class Knobs:
         with self._lock:
             self._set.update(checked)
 
+    def any_set(self) -> bool:
+        return bool(self._set)
+
     def take(self, name: str, face: str | None = None, default: Any = None) -> Any:
         """The value, if the knob is set for this face; one of its `times` is used up."""
         if name not in TABLE:
@@ -334,6 +303,9 @@ class Knobs:
         with self._lock:
             setting = self._set.get(name)
             if setting is None or setting.face not in (None, face):
+                return default
+            if setting.skip:
+                setting.skip -= 1
                 return default
             if setting.times is not None:
                 setting.times -= 1
@@ -350,10 +322,12 @@ class Knobs:
         if knob is None:
             raise ValueError(f"there is no knob {name!r}; GET /_control/knobs/known lists them")
         setting = _Setting(given)
-        if isinstance(given, dict) and "value" in given and set(given) <= {"value", "times", "face"}:
-            setting = _Setting(given["value"], given.get("times"), given.get("face"))
-        if setting.times is not None and not (_is_int(setting.times) and setting.times >= 1):
+        if isinstance(given, dict) and "value" in given and set(given) <= _WRAPPER:
+            setting = _Setting(given["value"], given.get("times"), given.get("face"), given.get("skip", 0))
+        if setting.times is not None and not (is_int(setting.times) and setting.times >= 1):
             raise ValueError(f"{name}: times must be a whole number of 1 or more")
+        if not (is_int(setting.skip) and setting.skip >= 0):
+            raise ValueError(f"{name}: skip must be a whole number of 0 or more")
         if setting.face is not None and setting.face not in self._faces:
             raise ValueError(f"{name}: face must be one of {', '.join(self._faces)}")
         if not knob.kind.accepts(setting.value):

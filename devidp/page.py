@@ -53,6 +53,18 @@ button:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
   border: 1.5px solid currentColor; }
 .person strong { font-weight: 600; }
 .person small { color: var(--soft); font-size: .875rem; }
+.row { display: grid; grid-template-columns: 2.6rem 1fr auto; gap: 0 .8rem; align-items: center; margin: 0;
+  padding: .65rem .8rem; border: 1px solid var(--line); border-radius: 10px; }
+.row .initials { grid-row: auto; }
+.row strong { display: block; font-weight: 600; }
+.row small { color: var(--soft); font-size: .875rem; }
+.row .off { color: var(--note-ink); font-weight: 600; }
+.small { width: auto; padding: .35rem .8rem; }
+a { color: var(--accent); }
+a.row { display: block; text-decoration: none; }
+a.row:hover { border-color: var(--accent); }
+a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+.addresses { margin: 0; padding: 0 0 0 1.1rem; color: var(--soft); font-size: .9rem; }
 .cancel { padding: .6rem; color: var(--soft); }
 code { font-size: .85em; overflow-wrap: anywhere; }
 </style>
@@ -102,7 +114,7 @@ _POST = """
 """
 
 
-def _page(title: str, body: str, status: int, script: str = "") -> Response:
+def framed(title: str, body: str, status: int, script: str = "") -> Response:
     response = make_response(render_template_string(_FRAME, title=title, body=Markup(body)), status)
     response.headers["Cache-Control"] = "no-store"
     # No form-action: browsers apply it to the redirect behind the form too, and would block the way back.
@@ -114,16 +126,16 @@ def _page(title: str, body: str, status: int, script: str = "") -> Response:
 
 def choose(face: Face, people: list[Person], *, action: str, destination: str) -> Response:
     body = render_template_string(_CHOOSE, face=face, people=people, action=action, destination=destination)
-    return _page("Sign in (pretend provider)", body, 200)
+    return framed("Sign in (pretend provider)", body, 200)
 
 
 def post(face: Face, action: str, fields: dict[str, str]) -> Response:
     """A form on its way to another site; without script, the person presses the button."""
     nonce = secrets.token_urlsafe(16)
     body = render_template_string(_POST, face=face, action=action, fields=fields, nonce=nonce)
-    return _page("Going back (pretend provider)", body, 200, f"script-src 'nonce-{nonce}'; ")
+    return framed("Going back (pretend provider)", body, 200, f"script-src 'nonce-{nonce}'; ")
 
 
 def message(face: Face, title: str, text: str, *, code: str = "", status: int = 200) -> Response:
     body = render_template_string(_MESSAGE, face=face, title=title, text=text, code=code)
-    return _page(title, body, status)
+    return framed(title, body, status)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from devidp.settings import OTHER_TENANT_ID
+
+if TYPE_CHECKING:
+    from devidp.population import Population
 
 MAIL_DOMAIN = "contoso.example"
 _NAMESPACE = UUID("d3f1d0ee-2f0b-4a7b-9d55-6a5b7c8d9e0f")
@@ -130,32 +133,58 @@ class People:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.population: Population | None = None
+        """The directory, which follows every change here and knows who was deleted there."""
         self.reset()
 
     def reset(self) -> None:
         self._rows = {person.name: person for person in TABLE}
 
     def get(self, name: str) -> Person | None:
-        return self._rows.get(name)
+        """A person of the table or of the crowd; one who was deleted comes as a disabled one."""
+        if self.population is None:
+            return self._rows.get(name)
+        entry = self.population.named(name)
+        return None if entry is None else entry.as_person()
+
+    def rows(self) -> list[Person]:
+        return list(self._rows.values())
 
     def all(self) -> list[Person]:
-        return list(self._rows.values())
+        """The table, without those who were deleted: who is offered at sign-in."""
+        known = (self.population.named(row.name) if self.population else None for row in self.rows())
+        return [
+            row
+            for row, entry in zip(self.rows(), known, strict=True)
+            if entry is None or entry.deleted is None
+        ]
 
     def put(self, name: str, changes: dict[str, Any]) -> Person:
         """Merge `changes` into a person, making one if there is none; a bad field is a ValueError."""
         checked = {key: _checked(key, value) for key, value in changes.items()}
         with self._lock:
-            person = self._rows.get(name) or Person(
-                name=name,
-                oid=str(uuid5(_NAMESPACE, f"person:{name}")),
-                given_name=name.capitalize(),
-                family_name="Newcomer",
-                about="Made by the control API.",
+            person = (
+                self._rows.get(name)
+                or self._of_crowd(name)
+                or Person(
+                    name=name,
+                    oid=str(uuid5(_NAMESPACE, f"person:{name}")),
+                    given_name=name.capitalize(),
+                    family_name="Newcomer",
+                    about="Made by the control API.",
+                )
             )
             if "claims" in checked:
                 checked["claims"] = {**person.claims, **checked["claims"]}
             self._rows[name] = replace(person, **checked)
-            return self._rows[name]
+        if self.population is not None:
+            self.population.follow(self._rows[name])
+        return self._rows[name]
+
+    def _of_crowd(self, name: str) -> Person | None:
+        """Somebody generated whom a change makes one of the table, with the oid they had."""
+        entry = self.population.named(name) if self.population else None
+        return None if entry is None else replace(entry.as_person(), disabled=entry.disabled)
 
 
 def _checked(key: str, value: Any) -> Any:
@@ -173,4 +202,26 @@ def _checked(key: str, value: Any) -> Any:
 
 def derived_id(person: Person, purpose: str) -> str:
     """A second identifier of the same person, stable and unrelated to the first one."""
+    number = crowd_number(person.oid, "entra")
+    if number is not None and purpose in _CROWD_HEADS:
+        return crowd_oid(number, purpose)
     return str(uuid5(UUID(person.oid), purpose))
+
+
+# The crowd's ids are counted, not hashed: 100,000 people need no table to be found by any of them.
+_CROWD_HEADS = {"entra": "c0de0001", "pingone": "c0de0002", "scim": "c0de0003", "generic": "c0de0004"}
+
+
+def crowd_oid(number: int, purpose: str = "entra") -> str:
+    return f"{_CROWD_HEADS[purpose]}-0000-4000-8000-{number:012x}"
+
+
+def crowd_number(wanted: str, purpose: str) -> int | None:
+    """Whose id it is, if it is one of the crowd's."""
+    head = f"{_CROWD_HEADS[purpose]}-0000-4000-8000-"
+    if len(wanted) != 36 or not wanted.startswith(head):
+        return None
+    try:
+        return int(wanted[len(head) :], 16)
+    except ValueError:
+        return None

@@ -51,6 +51,7 @@ def guest_marked(state: State, face: SamlFace, person: Person) -> tuple[Person, 
 
 def claims_of(state: State, face: SamlFace, person: Person) -> Claims:
     """Everything that is said, in order: the face's own, groups, the person's overlay, the knob's."""
+    person = state.population.as_told_by(face.name, person)
     shown, marks = guest_marked(state, face, person)
     claims = face.claims(shown)
     claims |= group_claims(state, face, person)

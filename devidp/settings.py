@@ -37,6 +37,7 @@ class Settings:
     client_secret: str = DEFAULT_CLIENT_SECRET
     redirect_uris: tuple[str, ...] = DEFAULT_REDIRECT_URIS
     post_logout_redirect_uris: tuple[str, ...] = DEFAULT_POST_LOGOUT_REDIRECT_URIS
+    scim_token: str = "scim-token"
     code_lifetime: int = 60
     # Where metadata of SAML service providers can be had; fetched when the first unknown one comes.
     service_provider_metadata_urls: tuple[str, ...] = ()

@@ -13,10 +13,13 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from devidp import directory_knobs
+from devidp.directory_state import DirectoryState
 from devidp.faces import FACES, Face, SignIn
 from devidp.keys import Keyring
 from devidp.knobs import Knobs
 from devidp.people import People, Person
+from devidp.population import Population
 from devidp.saml_state import SamlState
 from devidp.settings import Settings
 
@@ -84,7 +87,9 @@ class State:
         self.settings = settings
         self.base = settings.base
         self.people = People()
-        self.knobs = Knobs(tuple(FACES))
+        self.population = Population(self.people)
+        self.directory = DirectoryState(settings.scim_token)
+        self.knobs = Knobs((*FACES, *directory_knobs.FACES))
         self.log = RequestLog()
         self.keyrings = {name: Keyring() for name in FACES}
         self.saml = SamlState(settings)
@@ -94,6 +99,8 @@ class State:
     def reset(self) -> None:
         with self._lock:
             self.people.reset()
+            self.population.reset()
+            self.directory.reset()
             self.knobs.reset()
             self.log.clear()
             for ring in self.keyrings.values():

@@ -74,6 +74,31 @@ class Driver:
             raise ValueError(f"the provider did not send the browser back: {response.text}")
         return response.headers["location"]
 
+    # -- the directory --------------------------------------------------------------------------------
+
+    def directory(self, method: str, path: str, body: Any = None, *, status: int = 200) -> Any:
+        """The control API of the directory: directory("POST", "generate", {"people": 1000})."""
+        return self.control(method, f"directory/{path}", body, status=status)
+
+    def put_person(self, name: str, **changes: Any) -> Any:
+        """disabled, locked, deleted ("soft", "hard" or None), signed_out_everywhere, groups."""
+        return self.directory("PUT", f"people/{name}", changes)
+
+    def put_group(self, name: str, **changes: Any) -> Any:
+        """groups (those nested in it), members, app_roles, deleted."""
+        return self.directory("PUT", f"groups/{name}", changes)
+
+    def disable(self, name: str) -> Any:
+        return self.put_person(name, disabled=True)
+
+    def enable(self, name: str) -> Any:
+        return self.put_person(name, disabled=False)
+
+    def counts(self) -> dict[str, int]:
+        """How often each directory endpoint was asked since the last reset or DELETE of the counts."""
+        counts: dict[str, int] = self.directory("GET", "counts")
+        return counts
+
     # -- SAML -----------------------------------------------------------------------------------------
 
     def register_sp(self, metadata: str | bytes) -> Any:

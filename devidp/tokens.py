@@ -33,6 +33,7 @@ def honest_claims(
     """What the provider would say if no knob touched the token itself (guest and group knobs count)."""
     now = int(state.now())
     issued = now - face.backdates
+    person = state.population.as_told_by(face.name, person)
     claims: dict[str, Any] = {
         "iss": state.issuer(face),
         "aud": sign_in.client_id,
@@ -56,7 +57,7 @@ def group_claims(state: State, face: Face, person: Person) -> dict[str, Any]:
     take = state.knobs.take
     return groups.claims_for(
         face,
-        person,
+        state.population.as_told_by(face.name, person),
         shape=take("groups.shape", face.name),
         overage=take("groups.overage", face.name),
         style=take("groups.format", face.name),

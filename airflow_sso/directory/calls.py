@@ -99,10 +99,13 @@ class Caller:
         """
         if address.startswith("/"):
             return self.base + address
-        if _origin(address) != _origin(self.base) or not urlsplit(address).path.startswith(
-            urlsplit(self.base).path
-        ):
-            raise DirectoryUnreadable(f"a link leads elsewhere: {urlsplit(address).netloc or address[:80]}")
+        try:
+            address.encode()
+            host, path = urlsplit(address).netloc, urlsplit(address).path
+        except ValueError:  # half a bracket, half a character
+            raise DirectoryUnreadable("a link is no address") from None
+        if _origin(address) != _origin(self.base) or not path.startswith(urlsplit(self.base).path):
+            raise DirectoryUnreadable(f"a link leads elsewhere: {host or address[:80]}")
         return address
 
     def pause(self, asked: float | None, tried: int, what: str) -> None:
@@ -168,9 +171,16 @@ def seconds_to_wait(header: str | None) -> float | None:
     try:
         seconds = float(header)
     except ValueError:
-        at = email.utils.parsedate_tz(header)
-        seconds = email.utils.mktime_tz(at) - time.time() if at else math.nan
+        seconds = _seconds_until(header)
     return float(math.ceil(max(seconds, 0.0))) if math.isfinite(seconds) else None
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        at = email.utils.parsedate_tz(date)
+        return email.utils.mktime_tz(at) - time.time() if at else math.nan
+    except (ValueError, OverflowError, TypeError, IndexError):  # a date that is none
+        return math.nan
 
 
 def error_code(body: Any) -> str:

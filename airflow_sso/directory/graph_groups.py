@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from urllib.parse import quote
 
 from airflow_sso.directory.failures import DirectoryUnreadable
 from airflow_sso.directory.graph_batch import (
@@ -59,7 +60,7 @@ def app_roles_of(api: GraphApi, client_id: str, people: People) -> dict[str, Fac
     principal, values = _roles(api, client_id)
     holders: dict[str, set[str]] = {value: set() for value in values.values()}
     of_groups: dict[str, set[str]] = {}
-    address = f"/servicePrincipals/{principal}/appRoleAssignedTo?$top={PAGE}"
+    address = f"/servicePrincipals/{quote(principal, safe='')}/appRoleAssignedTo?$top={PAGE}"
     for reply in api.pages(address, grant=_OR_NONE):
         for entry in entries(reply.body):
             role, holder = text(entry, "appRoleId").lower(), text(entry, "principalId").lower()
@@ -84,7 +85,8 @@ _OR_NONE = f"{READ_APPS}, or the directory app_roles: false"
 
 def _roles(api: GraphApi, client_id: str) -> tuple[str, dict[str, str]]:
     """The service principal of an application, and the value of each of its roles that has one."""
-    address = f"/servicePrincipals(appId='{client_id}')?$select=id,appRoles"
+    key = quote(client_id.replace("'", "''"), safe="")
+    address = f"/servicePrincipals(appId='{key}')?$select=id,appRoles"
     reply = api.get(address, grant=_OR_NONE, known=frozenset({404}))
     if reply.status == 404:
         raise DirectoryUnreadable(f"application {client_id} has no service principal in this tenant")
@@ -142,7 +144,7 @@ def _members(
 
 
 def _first_page(group: str, kind: str) -> str:
-    return f"/groups/{group}/{kind}/microsoft.graph.user?$select=id&$top={PAGE}"
+    return f"/groups/{quote(group, safe='')}/{kind}/microsoft.graph.user?$select=id&$top={PAGE}"
 
 
 def _page(part: Part, group: str, found: set[str], people: People) -> str | None:

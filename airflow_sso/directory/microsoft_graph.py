@@ -37,6 +37,8 @@ class GraphReader:
 
     :param settings: of ``directory:``, completed from the sign-in's.
     :param wait: what waits; for tests.
+    :param roles_of: the client id of the application whose app roles count, the one people sign in to;
+        default: the one that asks.
     """
 
     def __init__(
@@ -44,11 +46,12 @@ class GraphReader:
         settings: DirectorySettings,
         http: HttpSettings,
         wait: Callable[[float], None] = time.sleep,
+        roles_of: str | None = None,
     ) -> None:
         self._settings, self._http, self._wait = settings, http, wait
         self._token = AppToken(settings, http)
-        with_roles = settings.app_roles and settings.client_id is not None
-        self.supplies = frozenset({"group", "app_role"} if with_roles else {"group"})
+        self._roles_of = (roles_of or settings.client_id) if settings.app_roles else None
+        self.supplies = frozenset({"group", "app_role"} if self._roles_of else {"group"})
 
     def names_group(self, value: str) -> bool:
         """Whether this is the id of a group; names are not unique in a tenant."""
@@ -66,10 +69,9 @@ class GraphReader:
         else:
             observed, following = changes(api, wanted, people, cursor)
         groups, facts = groups_of(api, wanted.groups, people)
-        client_id = self._settings.client_id
         roles = None
-        if wanted.app_roles and client_id and "app_role" in self.supplies:
-            roles = app_roles_of(api, client_id, people)
+        if wanted.app_roles and self._roles_of:
+            roles = app_roles_of(api, self._roles_of, people)
         return Reading(
             began_at=began_at,
             everyone=cursor is None,

@@ -107,6 +107,7 @@ class _WholeReading:
         # The strings of whoever asks are kept, and none of the directory's.
         self._subjects = {subject: subject for subject in wanted.subjects}
         self._wanted_groups = wanted.groups if self._subjects else frozenset()
+        self._missing = self._subjects.keys() - self._singly
         self._people: dict[str, Observation] = {}
         self._groups: dict[str, Fact] = {}
         self._population: int | None = None
@@ -142,11 +143,12 @@ class _WholeReading:
                 self._take(page.entries)
                 if number == 0:
                     self._population = page.count
+                    if page.count == 0 and self._subjects:
+                        raise DirectoryUnreadable("users: nobody is there, not even who has signed in")
                     for_groups = sum(1 if _GUID.fullmatch(group) else 2 for group in self._wanted_groups)
                     if for_groups and len(self._subjects) <= page.left + for_groups:
                         return True
-                missing = self._subjects.keys() - self._people.keys() - self._singly
-                if len(missing) <= page.left:
+                if len(self._missing) <= page.left:
                     break
         except PermissionMissing as cause:
             raise _naming(cause, _READS_USERS) from None
@@ -157,6 +159,7 @@ class _WholeReading:
             subject = self._subjects.get(a_text(user, "id", "a user"))
             if subject is not None:
                 self._people[subject] = observed(user)
+                self._missing.discard(subject)
 
     def _read_singly(self, subject: str, groups: frozenset[str]) -> None:
         person = _Person(self._caller, subject, groups)

@@ -126,6 +126,7 @@ class _WholeReading:
         # The strings of whoever asks are kept, and none of the directory's.
         self._subjects = {subject: subject for subject in wanted.subjects}
         self._wanted_groups = wanted.groups if self._subjects else frozenset()
+        self._missing = self._subjects.keys() - self._singly
         self._people: dict[str, Observation] = {}
         self._groups: dict[str, Fact] = {}
         self._shared: dict[Fact, Fact] = {}
@@ -174,9 +175,8 @@ class _WholeReading:
                     raise DirectoryUnreadable("/Users: two pages show the same entry")
                 seen.add(own)
                 self._take(user, own)
-            left = math.ceil((total - len(seen)) / (len(users) or 1))
-            missing = self._subjects.keys() - self._people.keys() - self._singly
-            if len(missing) <= left and (self._shows_subject or not self._subjects):
+            left = math.ceil((total - len(seen)) / (len(users) or _PAGE))
+            if len(self._missing) <= left and (self._shows_subject or not self._subjects):
                 return
             if left <= 0 or not users:
                 break
@@ -214,6 +214,7 @@ class _WholeReading:
             return
         self._note(known, self._shape.observed(user), told)
         self._ids[own] = known
+        self._missing.discard(known)
 
     def _note(self, subject: str, observation: Observation, told: Iterable[str] | None = None) -> None:
         self._people[subject] = observation
@@ -243,6 +244,8 @@ def _found(caller: Caller, shape: Shape, subject: str, *, known: frozenset[int])
     :param known: refusals that may be about this person alone, and are then unreadable.
     """
     if shape.subject.written.lower() == "id":
+        if subject in (".", ".."):
+            raise DirectoryUnreadable("dots are a direction in an address, not an id")
         address = f"/Users/{quote(subject, safe='')}?attributes={quote(shape.attributes)}"
         reply = caller.get(address, known=known | {404})
         if reply.status == 404 and _is_scim_error(reply):
