@@ -26,7 +26,7 @@ class Observation:
     ``reason``
         in words that an operator and an auditor read: "disabled", "locked", "not found".
     ``valid_from``
-        sessions that began before this moment are to end (fact B17).
+        sessions that began before this moment are to end (fact B17); of an unknown person too.
     """
 
     state: State

@@ -150,6 +150,9 @@ def make(
             plan.marks.append(mark)
         if seen is not None and seen.state == "unknown":
             plan.unknown.append(f"{account.username}: {seen.reason or 'could not be read'}")
+            change = maker.signing_out(account, seen)
+            if change is not None:
+                plan.changes.append(change)
             continue
         change = maker.change(account, seen)
         if change is None:
@@ -217,6 +220,19 @@ class _Maker:
             lift=DIRECTORY if lifts else None,
             removes=loses,
             read_as_out=account.active and seen is not None and seen.state == "unusable",
+            end_before=end_before,
+        )
+
+    def signing_out(self, account: Account, seen: Observation) -> Change | None:
+        """Of somebody of whom nothing else is known: that they are to sign in anew."""
+        end_before = self._end_before(account, seen)
+        if end_before is None:
+            return None
+        return Change(
+            account=account,
+            reason=seen.reason,
+            after=account.held,
+            given=account.given,
             end_before=end_before,
         )
 
