@@ -23,6 +23,9 @@ from tests import saml
 from tests import stack as stacks
 from tests.stack import Stack, Visitor
 
+# Its assertions are told of in full, like those of a test module.
+pytest.register_assert_rewrite("tests.directory_contract")
+
 
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -212,6 +212,14 @@ def text(entry: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def object_id(entry: Mapping[str, Any], name: str) -> str:
+    """An id that an address may be made of."""
+    value = text(entry, name)
+    if not is_guid(value):
+        raise DirectoryUnreadable(f"{name} is not an id")
+    return value.lower()
+
+
 def next_link(body: Any, name: str = "@odata.nextLink") -> str | None:
     """Where it goes on, if it does."""
     link = body.get(name) if isinstance(body, dict) else None

@@ -22,6 +22,7 @@ from airflow_sso.directory.graph_batch import (
     entries,
     missing,
     next_link,
+    object_id,
     text,
     walked,
     words,
@@ -32,7 +33,6 @@ from airflow_sso.directory.snapshot import Fact, by_person
 log = logging.getLogger(__name__)
 MOST_CHECKED = 20  # groups of one checkMemberGroups (fact B10)
 _TRANSITIVE, _DIRECT = "transitiveMembers", "members"
-_DEFAULT_ACCESS = "00000000-0000-0000-0000-000000000000"  # an assignment without a role (fact B12)
 _warned: set[str] = set()
 
 
@@ -60,12 +60,12 @@ def app_roles_of(api: GraphApi, client_id: str, people: People) -> dict[str, Fac
     principal, values = _roles(api, client_id)
     holders: dict[str, set[str]] = {value: set() for value in values.values()}
     of_groups: dict[str, set[str]] = {}
-    address = f"/servicePrincipals/{quote(principal, safe='')}/appRoleAssignedTo?$top={PAGE}"
+    address = f"/servicePrincipals/{principal}/appRoleAssignedTo?$top={PAGE}"
     for reply in api.pages(address, grant=_OR_NONE):
         for entry in entries(reply.body):
-            role, holder = text(entry, "appRoleId").lower(), text(entry, "principalId").lower()
+            role, holder = object_id(entry, "appRoleId"), object_id(entry, "principalId")
             kind = text(entry, "principalType")
-            if role == _DEFAULT_ACCESS or role not in values:
+            if role not in values:  # default access, whose id is all zeros, is no role (fact B12)
                 continue
             if kind == "Group":
                 of_groups.setdefault(holder, set()).add(values[role])
@@ -95,7 +95,7 @@ def _roles(api: GraphApi, client_id: str) -> tuple[str, dict[str, str]]:
         value = role.get("value")
         if isinstance(value, str) and value:
             values[text(role, "id").lower()] = value
-    return text(reply.body, "id"), values
+    return object_id(reply.body, "id"), values
 
 
 def check_address(subject: str) -> str:

@@ -110,6 +110,7 @@ class _WholeReading:
         self._missing = self._subjects.keys() - self._singly
         self._people: dict[str, Observation] = {}
         self._groups: dict[str, Fact] = {}
+        self._facts: dict[str, dict[str, Fact | None]] = {}
         self._population: int | None = None
 
     def made(self) -> Reading:
@@ -127,6 +128,7 @@ class _WholeReading:
             everyone=True,
             people={subject: self._people[subject] for subject in self._subjects},
             groups=self._groups,
+            facts=self._facts,
             population=self._population,
         )
 
@@ -167,13 +169,18 @@ class _WholeReading:
             self._people[subject] = person.read()
         except PermissionMissing as cause:
             # The list was readable. So either this one person is not for us, or groups are for nobody.
-            self._people[subject] = Observation("unknown", cause.detail)
             if groups:
                 self._raise_if_groups_are_the_matter(subject, cause)
+            self._leave_open(subject, cause.detail, groups)
         except DirectoryUnreadable as cause:
-            self._people[subject] = Observation("unknown", cause.detail)
+            self._leave_open(subject, cause.detail, groups)
         if person.groups:
             self._groups[subject] = person.groups
+
+    def _leave_open(self, subject: str, why: str, groups: frozenset[str]) -> None:
+        self._people[subject] = Observation("unknown", why)
+        if groups:
+            self._facts[subject] = {"group": None}
 
     def _raise_if_groups_are_the_matter(self, subject: str, cause: PermissionMissing) -> None:
         try:

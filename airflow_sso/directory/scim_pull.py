@@ -129,6 +129,7 @@ class _WholeReading:
         self._missing = self._subjects.keys() - self._singly
         self._people: dict[str, Observation] = {}
         self._groups: dict[str, Fact] = {}
+        self._facts: dict[str, dict[str, Fact | None]] = {}
         self._shared: dict[Fact, Fact] = {}
         self._ids: dict[str, str] = {}
         self._population = 0
@@ -149,6 +150,7 @@ class _WholeReading:
             everyone=True,
             people={subject: self._people[subject] for subject in self._subjects},
             groups=self._groups,
+            facts=self._facts,
             population=self._population,
         )
 
@@ -208,9 +210,7 @@ class _WholeReading:
             return
         if known in self._people:
             # Which of the two signs in here? Nothing is better than the wrong one.
-            self._note(
-                known, Observation("unknown", f"several entries have this {self._shape.subject.written}")
-            )
+            self._leave_open(known, f"several entries have this {self._shape.subject.written}")
             return
         self._note(known, self._shape.observed(user), told)
         self._ids[own] = known
@@ -226,6 +226,7 @@ class _WholeReading:
 
     def _read_singly(self, subject: str) -> None:
         try:
+            self._facts.pop(subject, None)
             user = _found(self._caller, self._shape, subject, known=frozenset({400, 403}))
             if user is None:
                 self._note(subject, GONE)
@@ -235,7 +236,12 @@ class _WholeReading:
             self._ids[text(user, "id", "a user")] = subject
             self._shows_groups = self._shows_groups or told is not None
         except DirectoryUnreadable as cause:
-            self._note(subject, Observation("unknown", cause.detail))
+            self._leave_open(subject, cause.detail)
+
+    def _leave_open(self, subject: str, why: str) -> None:
+        self._note(subject, Observation("unknown", why))
+        if self._wanted_groups:
+            self._facts[subject] = {"group": None}
 
 
 def _found(caller: Caller, shape: Shape, subject: str, *, known: frozenset[int]) -> Json | None:
