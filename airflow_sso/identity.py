@@ -26,6 +26,8 @@ class Identity:
         ``None`` when unknown. An empty set means that the provider said "none".
     ``group_overage``
         the provider said that there are more groups than it sent (fact A16); ``groups`` is then ``None``.
+    ``groups_untold``
+        groups that the mapping names and of which nobody told, while of all others somebody did.
     ``claims``
         everything that was verified, read-only; for rules about claims.
     ``session_ref``
@@ -52,6 +54,7 @@ class Identity:
     provider: str
     protocol: str
     group_overage: bool = False
+    groups_untold: frozenset[str] = frozenset()
     is_guest: bool = False
     claims: Mapping[str, Any] = field(default_factory=dict)
     session_ref: str | None = None

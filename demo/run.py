@@ -27,7 +27,7 @@ PEOPLE = """\
   vera   Viewer: looks, changes nothing
   nora   in no group that the mapping knows        refused, SSO-301
   hugo   a guest from another tenant               refused, SSO-306
-  over   in 201 groups, more than a token holds    refused, SSO-305"""
+  over   Admin, by one of 201 groups: more than a token holds, so the directory is asked"""
 
 
 class Told(Exception):
@@ -152,6 +152,7 @@ class Demo:
 
   Who gets which role      {short(MAPPING)} (edit it, then sign in again)
   How people sign in       {short(HERE / "sso.yaml")}
+  Who works here           {self._idp_url}/people (disable otto, and watch his browser)
   Logs                     {short(self.home.logs)}/
   The identity provider    {self._idp_url}
 

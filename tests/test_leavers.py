@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 
 from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
+from tests import saml
 from tests import stack as stacks
-from tests.stack import Stack, Visitor
+from tests.stack import Stack, Visitor, facts
 from tests.test_revocation import Client, assert_out, client, is_in
 
 pytestmark = pytest.mark.server
@@ -26,7 +28,7 @@ EVERY = 5  # seconds
 IN_TIME = 40.0
 
 
-def providers(url: str) -> list[dict[str, Any]]:
+def providers(url: str, airflow_url: str) -> list[dict[str, Any]]:
     """One of each vendor, each with its directory."""
     auth = {"client_auth": {"secret": {"env": "TEST_CLIENT_SECRET"}}}
     scim = {"type": "scim", "url": f"{url}/scim/v2", "token": {"env": "TEST_SCIM_TOKEN"}}
@@ -40,11 +42,27 @@ def providers(url: str) -> list[dict[str, Any]]:
         "directory": {"type": "pingone", "insecure_host": url},
         **auth,
     }
+    federate = {
+        "name": "pingfederate",
+        "vendor": "pingfederate",
+        "protocol": "oidc",
+        "issuer": f"{url}/pf",
+        "client_id": stacks.CLIENT_ID,
+        "insecure_subject_may_be_reused": True,
+        "directory": {**scim, "subject": "userName", "groups": ["groups.display"]},
+        **auth,
+    }
     return [
         stacks.entra(url, directory={"type": "graph", "insecure_host": url}),
+        saml.entry(url, airflow_url, "entra", "entra-saml"),
         pingone,
         stacks.generic(url, directory={**scim, "groups": ["groups.display"]}),
+        federate,
     ]
+
+
+OIDC = ("entra", "pingone", "generic", "pingfederate")
+AUTHORITIES = 4  # both ways into Entra lead to one
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +74,7 @@ def shared(
     with stacks.migrated_home(migrated_database, path, extra=secrets) as home:
         stack = Stack(home, idp=identity_provider)
         stack.configure(
-            providers(identity_provider.url),
+            providers(identity_provider.url, home.url),
             sync={"every": f"{EVERY}s", "max_deactivations": {"count": 20, "percent": 100}},
         )
         try:
@@ -68,8 +86,9 @@ def shared(
 @pytest.fixture
 def airflow(shared: Stack, idp: Handle) -> Stack:
     drive = stacks.driver(idp)
-    uris = [f"{shared.url}/auth/oauth-authorized/{name}" for name in ("entra", "generic", "pingone")]
+    uris = [f"{shared.url}/auth/oauth-authorized/{name}" for name in OIDC]
     drive.control("POST", "clients", {"redirect_uris": uris})
+    saml.register(idp, shared, ["entra-saml"])
     shared.map(stacks.default_mapping())
     return shared
 
@@ -101,13 +120,15 @@ def has_run(stack: Stack, runs: int = 1) -> None:
 
         def all_moved(before: dict[str, str] = before) -> bool:
             rows = stack.rows("select authority, tried_at from sso_directory")
-            return len(rows) == 3 and all(before.get(row["authority"]) != row["tried_at"] for row in rows)
+            return len(rows) == AUTHORITIES and all(
+                before.get(row["authority"]) != row["tried_at"] for row in rows
+            )
 
         soon(all_moved)
         before = {row["authority"]: row["tried_at"] for row in stack.rows("select * from sso_directory")}
 
 
-@pytest.mark.parametrize("provider", ["entra", "pingone", "generic"])
+@pytest.mark.parametrize("provider", OIDC)
 def test_a_leaver_is_out_everywhere_and_a_mover_has_the_new_role(
     airflow: Stack, idp: Handle, provider: str
 ) -> None:
@@ -131,3 +152,135 @@ def test_a_leaver_is_out_everywhere_and_a_mover_has_the_new_role(
     assert is_in(signed_in(airflow, "otto", provider))
     put(idp, "vera", groups=["everyone", "airflow_prod_viewer"])
     soon(lambda: airflow.roles_of(vera_is) == {"Viewer"})
+
+
+def signs_in(stack: Stack, idp: Handle, person: str, provider: str) -> Visitor:
+    """Through OpenID Connect or SAML, whichever it is."""
+    if not provider.endswith("-saml"):
+        return signed_in(stack, person, provider)
+    visitor = stack.visitor()
+    saml.Conversation(stack, idp.state, provider, "entra", visitor).sign_in(person)
+    assert visitor.who() is not None
+    return visitor
+
+
+def accounts(stack: Stack) -> list[dict[str, Any]]:
+    """Every linked account: open or not, the roles it holds, how often that changed."""
+    return stack.rows(
+        """select u.username, u.active, group_concat(r.name) as roles,
+                  (select count(*) from sso_decision d
+                   where d.user_id = u.id and d.event = 'roles_changed') as changes
+           from sso_account a join ab_user u on u.id = a.user_id
+           left join ab_user_role ur on ur.user_id = u.id left join ab_role r on r.id = ur.role_id
+           group by u.id order by u.id"""
+    )
+
+
+SHAPES = {
+    "as the vendor sends them": {},
+    "one as a string": {"groups.shape": "string"},
+    "no groups at all": {"groups.shape": "absent"},
+    "names of on-premises groups": {"groups.format": "netbios"},
+    "distinguished names": {"groups.format": "dn"},
+    "empty": {"groups.shape": "empty"},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("provider", OIDC)
+def test_sign_in_sync_sign_in_changes_nothing(airflow: Stack, idp: Handle, provider: str, shape: str) -> None:
+    if SHAPES[shape]:
+        stacks.driver(idp).control("PUT", "knobs", SHAPES[shape])
+    visitors = {person: signed_in(airflow, person, provider) for person in ("ada", "otto", "vera")}
+    names = {person: visitor.who() or "" for person, visitor in visitors.items()}
+    before = accounts(airflow)
+    has_run(airflow)
+    assert accounts(airflow) == before
+    for person in visitors:
+        signed_in(airflow, person, provider)
+    assert accounts(airflow) == before
+    assert airflow.roles_of(names["ada"]) == {"Admin"}
+    assert airflow.roles_of(names["otto"]) == {"Op"}
+
+
+@pytest.mark.parametrize("provider", ["entra", "entra-saml"])
+def test_more_groups_than_a_token_holds_are_read_from_the_directory(
+    airflow: Stack, idp: Handle, provider: str
+) -> None:
+    stacks.driver(idp).control("DELETE", "directory/counts")
+    visitor = signs_in(airflow, idp, "over", provider)
+    assert airflow.roles_of(visitor.who() or "") == {"Admin"}
+    counts = stacks.driver(idp).control("GET", "directory/counts")
+    assert counts.get("graph.get_member_groups", 0) == 0, "two hundred groups to find three"
+    before = accounts(airflow)
+    has_run(airflow)
+    assert accounts(airflow) == before
+
+
+def test_a_nested_group_counts_at_sign_in_and_after(airflow: Stack, idp: Handle) -> None:
+    drive = stacks.driver(idp)
+    drive.control("PUT", "directory/groups/platform", {"members": ["nora"]})
+    drive.control("PUT", "directory/groups/airflow_prod_op", {"groups": ["platform"]})
+    nora = signed_in(airflow, "nora")
+    assert airflow.roles_of(nora.who() or "") == {"Op"}
+    has_run(airflow)
+    assert airflow.roles_of(nora.who() or "") == {"Op"}
+    drive.control("PUT", "directory/groups/airflow_prod_op", {"groups": []})
+    soon(lambda: not is_in(nora))
+    assert facts(airflow.visitor().sign_in("nora"))[0] == "SSO-301"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"graph.down": True},
+        {"graph.status": 500},
+        {"graph.html": True},
+        {"graph.truncate": True},
+        {"graph.delay": 20},
+        {"app_token.error": 7000222},
+        {"graph.batch_member_status": {"*": 503}},
+        {"graph.omit": ["accountEnabled"]},
+    ],
+    ids=str,
+)
+def test_a_directory_that_does_not_tell_lets_nobody_in_on_a_guess(
+    airflow: Stack, idp: Handle, fault: dict[str, Any]
+) -> None:
+    signed = signed_in(airflow, "otto")
+    who = signed.who() or ""
+    before = airflow.roles_of(who)
+    stacks.driver(idp).control("PUT", "knobs", fault)
+    if "app_token.error" in fault:
+        stacks.driver(idp).control("DELETE", "directory/tokens")
+    began = time.monotonic()
+    page = airflow.visitor().sign_in("otto")
+    assert time.monotonic() - began < 14
+    assert facts(page)[0] == "SSO-305"
+    assert page.status_code == 403
+    assert airflow.roles_of(who) == before
+    assert is_in(signed), "whoever is signed in stays so"
+    stacks.driver(idp).control("DELETE", "knobs")
+    assert is_in(signed_in(airflow, "otto"))
+
+
+def test_whoever_the_directory_called_out_is_told_so_at_the_door(airflow: Stack) -> None:
+    otto = signed_in(airflow, "otto").who()
+    with nobody_reads(airflow):
+        airflow.write(
+            "insert into sso_shut_account (user_id, user_created_on, source, reason, since) select id, "
+            "created_on, 'directory', 'disabled', '2026-01-01 00:00:00' from ab_user where username = ?",
+            otto,
+        )
+        airflow.write("update ab_user set active = 0 where username = ?", otto)
+        assert facts(airflow.visitor().sign_in("otto"))[0] == "SSO-303"
+    soon(lambda: airflow.rows("select active from ab_user where username = ?", otto)[0]["active"] == 1)
+    assert is_in(signed_in(airflow, "otto"))
+
+
+@contextmanager
+def nobody_reads(stack: Stack) -> Iterator[None]:
+    """Meanwhile another process seems to have the turn."""
+    stack.write("update sso_lease set fence = fence + 1, expires_at = strftime('%s', 'now') + 600")
+    yield
+    stack.write("update sso_lease set expires_at = 0")

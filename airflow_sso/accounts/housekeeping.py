@@ -15,13 +15,24 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import database, models
-from airflow_sso.models import break_glass_links, logout_notices, session_paths, sessions, throttles, tokens
+from airflow_sso.models import (
+    break_glass_links,
+    logout_notices,
+    quarantine,
+    removals,
+    session_paths,
+    sessions,
+    throttles,
+    tokens,
+)
 
 log = logging.getLogger(__name__)
 
 _EVERY = 600  # seconds
 #: For how long after its end a session can be looked up, to tell an auditor what became of it.
 _ENDED_SESSIONS_KEPT = timedelta(days=7)
+#: The longest window that removals are counted in (``sync.max_deactivations``).
+_REMOVALS_KEPT = timedelta(days=31)
 _SHORT_LIVED_KEPT = timedelta(hours=1)
 
 
@@ -52,6 +63,8 @@ def sweep() -> None:
         (session_paths, session_paths.c.asked_at < now - _SHORT_LIVED_KEPT),
         (logout_notices, logout_notices.c.expires_at < now),
         (break_glass_links, break_glass_links.c.expires_at < now),
+        (removals, removals.c.at < now - _REMOVALS_KEPT),
+        (quarantine, quarantine.c.expires_at < now - _REMOVALS_KEPT),
         (throttles, throttles.c.last_failure_at < now - _SHORT_LIVED_KEPT),
     )
     for table, condition in over:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,31 +12,40 @@ from sqlalchemy.exc import SQLAlchemyError
 from airflow_sso import airflow_compat, database, yaml_document
 from airflow_sso.accounts import fab_users
 from airflow_sso.cli.outcome import FINDINGS, OK
-from airflow_sso.config import LoadedConfig
+from airflow_sso.config import LoadedConfig, Settings
 from airflow_sso.provider_settings import Provider
-from airflow_sso.role_mapping import rules
+from airflow_sso.role_mapping import Mapping, rules
 from airflow_sso.saml_settings import SamlProvider
+from airflow_sso.sync import blind_spots, directories
 from airflow_sso.urls import Urls
 
 
 def lint(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     """List every fault of ``sso.yaml`` and the role mapping."""
     faults = [str(fault) for fault in loaded.faults]
+    warnings = list(loaded.warnings)
     if loaded.settings:
-        faults += _mapping_faults(loaded.settings.role_mapping_file)
+        document = yaml_document.read(loaded.settings.role_mapping_file)
+        mapping = rules.understand(document, _known_roles())
+        faults += [str(fault) for fault in document.faults]
+        if mapping:
+            warnings += _between_sign_ins(loaded.settings, mapping)
     if options.json:
-        print(json.dumps({"faults": faults, "warnings": list(loaded.warnings)}, indent=2))
+        print(json.dumps({"faults": faults, "warnings": warnings}, indent=2))
         return FINDINGS if faults else OK
-    for line in [*faults, *(f"warning: {one}" for one in loaded.warnings)]:
+    for line in [*faults, *(f"warning: {one}" for one in warnings)]:
         print(line)
     print(f"{len(faults)} to mend." if faults else "No fault found.")
     return FINDINGS if faults else OK
 
 
-def _mapping_faults(path: Path) -> list[str]:
-    document = yaml_document.read(path)
-    rules.understand(document, _known_roles())
-    return [str(fault) for fault in document.faults]
+def _between_sign_ins(settings: Settings, mapping: Mapping) -> list[str]:
+    """Which rules a directory cannot follow."""
+    return [
+        sentence
+        for one in directories.of(settings)
+        for sentence in blind_spots.of(mapping, one.name, one.reader.supplies, one.reader.names_group)
+    ]
 
 
 def _known_roles() -> frozenset[str]:

@@ -81,17 +81,28 @@ class RoleDecision:
 def decide(identity: Identity, mapping: Mapping) -> RoleDecision:
     """The roles of ``identity`` under ``mapping``. Pure: no I/O, no clock."""
     facts = {fact: _values(identity, fact) for fact in mapping.facts}
-    return decide_by_facts(facts, mapping, group_overage=identity.group_overage)
+    return decide_by_facts(
+        facts, mapping, untold=identity.groups_untold, group_overage=identity.group_overage
+    )
 
 
-def decide_by_facts(facts: Facts, mapping: Mapping, *, group_overage: bool = False) -> RoleDecision:
+def decide_by_facts(
+    facts: Facts,
+    mapping: Mapping,
+    *,
+    untold: frozenset[str] = frozenset(),
+    group_overage: bool = False,
+) -> RoleDecision:
     """The same from facts alone; one that the mapping names and that is not there is unknown.
+
+    :param untold: groups that rules name and of which nobody said whether the person is in them, while
+        of all others somebody did.
 
     Cost grows with the values that the person has, not with the rules that do not match.
     """
     facts = {fact: facts.get(fact) for fact in mapping.facts}
     matched = tuple(sorted(_matches(mapping, facts), key=lambda match: match.rule.number))
-    roles, refused_because = _weigh(mapping, matched, facts, group_overage=group_overage)
+    roles, refused_because = _weigh(mapping, matched, facts, untold, group_overage=group_overage)
     return RoleDecision(
         roles,
         matched,
@@ -102,7 +113,15 @@ def decide_by_facts(facts: Facts, mapping: Mapping, *, group_overage: bool = Fal
     )
 
 
-def joined(stored: Facts, read: Facts, mapping: Mapping, names_group: Callable[[str], bool]) -> Facts:
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What is known of a person from two sources; ``untold``: see :func:`decide_by_facts`."""
+
+    facts: Facts
+    untold: frozenset[str] = frozenset()
+
+
+def joined(stored: Facts, read: Facts, mapping: Mapping, names_group: Callable[[str], bool]) -> Joined:
     """What is known of a person from two sources, of which each fact has one.
 
     :param stored: what the person's own sign-in told.
@@ -110,21 +129,23 @@ def joined(stored: Facts, read: Facts, mapping: Mapping, names_group: Callable[[
         spelling of the rules.
     """
     facts = {**stored, **read}
-    if "group" not in read or read["group"] is None:
-        return facts
-    told = stored.get("group")
-    elsewhere = [value for value in mapping.group_values if not names_group(value)]
+    groups, told = read.get("group"), stored.get("group")
+    if groups is None:
+        return Joined(facts)
     if told is None:
-        # Nobody knows about the groups that the directory does not know by this spelling.
-        facts["group"] = None if elsewhere else read["group"]
-    else:
-        kept = frozenset(one for one in told if not (isinstance(one, str) and names_group(one)))
-        facts["group"] = read["group"] | kept
-    return facts
+        facts["group"] = groups
+        return Joined(facts, frozenset(one for one in mapping.group_values if not names_group(one)))
+    facts["group"] = groups | {one for one in told if not (isinstance(one, str) and names_group(one))}
+    return Joined(facts)
 
 
 def _weigh(
-    mapping: Mapping, matched: tuple[Match, ...], facts: Facts, *, group_overage: bool
+    mapping: Mapping,
+    matched: tuple[Match, ...],
+    facts: Facts,
+    untold: frozenset[str],
+    *,
+    group_overage: bool,
 ) -> tuple[frozenset[str], str | None]:
     unknown = {fact for fact, values in facts.items() if values is None}
     nothing: frozenset[str] = frozenset()
@@ -132,13 +153,16 @@ def _weigh(
         return nothing, DENIED
     if mapping.denying_facts & unknown or (group_overage and "group" in unknown):
         return nothing, UNKNOWN_FACTS
+    if any(rule.deny and rule.key == "group" and rule.value in untold for rule in mapping.rules):
+        return nothing, UNKNOWN_FACTS
     if matched:
         return nothing.union(*(match.rule.roles for match in matched)), None
-    if mapping.no_match and not unknown:
+    if mapping.no_match and not unknown and not untold:
         return mapping.no_match, None
     # What `no_match` gives is for people of whom everything is known: otherwise a fact that turns
     # unknown would add a role.
-    return nothing, UNKNOWN_FACTS if "group" in unknown or mapping.no_match else NO_MATCH
+    open_ = "group" in unknown or untold or mapping.no_match
+    return nothing, UNKNOWN_FACTS if open_ else NO_MATCH
 
 
 def _matches(mapping: Mapping, facts: MappingOf[str, frozenset[str | int | bool] | None]) -> Iterator[Match]:

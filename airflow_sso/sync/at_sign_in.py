@@ -56,10 +56,11 @@ def _asked(directory: Directory, identity: Identity, mapping: RoleMapping) -> Id
         raise DisabledInDirectory(f"{directory.name}: {answer.observation.reason}", identity=identity)
     if answer.observation.state == "unknown":
         raise GroupsUnknown(f"{directory.name}: {answer.observation.reason}", identity=identity)
-    facts = joined({"group": identity.groups}, {"group": answer.groups}, mapping, reader.names_group)
-    groups = facts["group"]
+    known = joined({"group": identity.groups}, {"group": answer.groups}, mapping, reader.names_group)
+    groups = known.facts["group"] or frozenset()
     return replace(
         identity,
-        groups=None if groups is None else frozenset(one for one in groups if isinstance(one, str)),
-        group_overage=identity.group_overage and groups is None,
+        groups=frozenset(one for one in groups if isinstance(one, str)),
+        groups_untold=known.untold,
+        group_overage=False,
     )

@@ -238,7 +238,8 @@ class _Maker:
 
     def _decision(self, account: Account) -> RoleDecision:
         read = self._reading.facts_of(account.subject, self._supplies)
-        return decide_by_facts(joined(account.facts, read, self._mapping, self._names_group), self._mapping)
+        known = joined(account.facts, read, self._mapping, self._names_group)
+        return decide_by_facts(known.facts, self._mapping, untold=known.untold)
 
     def _why_out(self, account: Account, seen: Observation | None) -> str | None:
         """What the directory says against the person; ``None`` when it says nothing."""
