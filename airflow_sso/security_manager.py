@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
-from flask import current_app, redirect
+from airflow.providers.fab.auth_manager.views.user import CustomUserOAuthModelView
+from flask import current_app, flash, redirect, request
 from flask_appbuilder.const import AUTH_OAUTH
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import airflow_compat, audit, config_location, database, pages
-from airflow_sso.accounts import break_glass, fab_users, sessions
+from airflow_sso.accounts import break_glass, by_hand, fab_users, sessions
+from airflow_sso.accounts.by_hand import FollowsDirectory
 from airflow_sso.accounts.register import CredentialRefused
 from airflow_sso.errors import LocalDoorShut, TablesMissing
 from airflow_sso.login import doors
@@ -37,6 +39,15 @@ from airflow_sso.urls import Urls
 log = logging.getLogger(__name__)
 
 
+class SsoUserView(CustomUserOAuthModelView):  # type: ignore[misc]
+    """Airflow's pages of users; an edit that is refused says why."""
+
+    def pre_update(self, item: Any) -> None:
+        """The last place whose refusals are shown: what comes later is called a database error."""
+        super().pre_update(item)
+        by_hand.refuse_changes(self.datamodel.session)
+
+
 class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[misc]
     """Airflow's security manager with our sign-in in place of Flask-AppBuilder's.
 
@@ -44,6 +55,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
     """
 
     authoauthview = SsoAuthView
+    useroauthmodelview = SsoUserView
     resetmypasswordview = ClosedPasswordView
     resetpasswordview = ClosedPasswordOfOthersView
 
@@ -75,6 +87,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
     def register_views(self) -> None:
         current_app.register_error_handler(CredentialRefused, self._sign_in_again)
         current_app.register_error_handler(TablesMissing, self._not_ready)
+        current_app.register_error_handler(FollowsDirectory, self._not_by_hand)
         # A second web application is built for old-style plugins and served under /pluginsv2 with
         # cookies of the same names; sign-in routes there would sign people out here.
         if getattr(self.appbuilder, "enable_plugins", False):
@@ -88,6 +101,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         self.appbuilder.add_view_no_menu(SsoLocalView())
         csrf = current_app.extensions.get("csrf")
         if csrf is not None:  # commands build this application without it
+            by_hand.refuse_from_now_on()
             # Providers post across sites, or from their servers, without our token. The local door has a
             # check of its own, because strangers have no session that a token could be kept in.
             for route in (SsoSamlView.acs, SsoSamlView.slo, SsoLogoutView.backchannel, SsoLocalView.local):
@@ -107,6 +121,22 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         reference, doors = audit.new_reference(), self.sso_doors
         audit.refused(error, reference)
         return pages.not_ready_page(error, doors.urls, doors.support_contact, reference=reference)
+
+    def _not_by_hand(self, refusal: FollowsDirectory) -> Any:
+        """On a page that does not catch it itself; the words are shown on the next page."""
+        flash(str(refusal), "danger")
+        routes = current_app.create_url_adapter(request)
+        if routes is None or not routes.test(method="GET"):
+            return redirect(self.sso_doors.urls.home)
+        return redirect(f"{request.script_root}{request.full_path.rstrip('?')}")  # the form that was sent
+
+    def update_user(self, user: Any) -> bool:
+        """Airflow's, whose callers cannot tell a refusal from a fault of the database.
+
+        :raises FollowsDirectory: when the account is a linked one.
+        """
+        by_hand.refuse_changes(self.session)
+        return bool(super().update_user(user))
 
     def load_user(self, pk: int) -> Any:
         """The user of a session cookie, if its session counts at this moment, or ``None``."""

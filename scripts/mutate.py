@@ -32,6 +32,7 @@ LOGOUT_TOKEN = "tests/test_logout_token.py"
 OIDC_LOGOUT = "tests/test_oidc_logout.py"
 REVOCATION = "tests/test_revocation.py"
 RACES = "tests/test_races.py"
+LINKED = "tests/test_linked_accounts.py"
 
 
 @dataclass(frozen=True)
@@ -422,8 +423,65 @@ _ACCESS = (
         REVOCATION,
     ),
 )
+_BY_HAND_FILE = "accounts/by_hand.py"
+_BY_HAND = (
+    *(
+        Mutation(f"by hand: {name}", _BY_HAND_FILE, f'    "{name}",\n', "", LINKED)
+        for name in ("roles", "groups", "active", "password")
+    ),
+    Mutation(
+        "by hand: deletion",
+        _BY_HAND_FILE,
+        "user in session.deleted or _is_changed(user)",
+        "_is_changed(user)",
+        LINKED,
+    ),
+    Mutation(
+        "by hand: linked ones only",
+        _BY_HAND_FILE,
+        "return row if row and links.is_linked(connection, row) else None",
+        "return row",
+        LINKED,
+    ),
+    Mutation(
+        "by hand: nothing stays in the session",
+        _BY_HAND_FILE,
+        "        _forget_everything(session)\n",
+        "",
+        LINKED,
+    ),
+    Mutation(
+        "by hand: commands pass",
+        _BY_HAND_FILE,
+        "    if not _is_refusing():\n        return\n",
+        "",
+        LINKED,
+    ),
+    Mutation(
+        "by hand: every flush",
+        "security_manager.py",
+        "            by_hand.refuse_from_now_on()\n",
+        "",
+        LINKED,
+    ),
+    Mutation(
+        "by hand: the page says why",
+        "security_manager.py",
+        "        by_hand.refuse_changes(self.datamodel.session)\n",
+        "",
+        LINKED,
+    ),
+    Mutation(
+        "by hand: the API says why",
+        "security_manager.py",
+        "        by_hand.refuse_changes(self.session)\n",
+        "",
+        LINKED,
+    ),
+)
 MUTATIONS = (
     *_ACCESS,
+    *_BY_HAND,
     *_SAML,
     *_BREAK_GLASS,
     *_SINGLE_LOGOUT,
