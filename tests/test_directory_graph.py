@@ -87,7 +87,7 @@ def idp(identity_provider: Handle, drive: Driver) -> Handle:
 def bench(idp: Handle, drive: Driver) -> Bench:
     def make(wait: Callable[[float], None] = time.sleep, timeout: float = 5.0) -> GraphReader:
         http = HttpSettings().model_copy(update={"timeout": timedelta(seconds=timeout)})
-        return GraphReader(settings(idp), http, wait=wait)
+        return GraphReader(settings(idp), http, wait=wait, roles_of=CLIENT_ID)
 
     def subject_of(name: str) -> str:
         entry = idp.state.population.named(name)
@@ -572,7 +572,7 @@ def test_app_roles_that_may_not_be_read(bench: Bench, idp: Handle) -> None:
     bench.driver.control("PUT", "directory/permissions", {"graph": granted})
     with pytest.raises(PermissionMissing, match=r"Application\.Read\.All.*app_roles: false"):
         read(bench, wanted)
-    without = GraphReader(settings(idp, app_roles=False), HttpSettings())
+    without = GraphReader(settings(idp, app_roles=False), HttpSettings(), roles_of=CLIENT_ID)
     assert without.supplies == {"group"}
     assert without.read(wanted, None, silent).app_roles is None
     assert bench.fast().supplies == {"group", "app_role"}

@@ -153,6 +153,17 @@ def roles_of(connection: Connection, user_id: int) -> frozenset[str]:
     return frozenset(connection.scalars(query))
 
 
+def group_members_table() -> Table:
+    """``ab_user_group``: who is in which of Flask-AppBuilder's own groups, which give roles as well."""
+    return _tables()["ab_user_group"]
+
+
+def leave_groups(connection: Connection, user_id: int) -> None:
+    """Out of every group of Flask-AppBuilder's."""
+    members = group_members_table()
+    connection.execute(delete(members).where(members.c.user_id == user_id))
+
+
 def set_roles(
     connection: Connection, user_id: int, held: Collection[str], wanted: Collection[str]
 ) -> frozenset[str]:

@@ -38,7 +38,7 @@ class GraphReader:
     :param settings: of ``directory:``, completed from the sign-in's.
     :param wait: what waits; for tests.
     :param roles_of: the client id of the application whose app roles count, the one people sign in to;
-        default: the one that asks.
+        without it app roles are not read.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class GraphReader:
     ) -> None:
         self._settings, self._http, self._wait = settings, http, wait
         self._token = AppToken(settings, http)
-        self._roles_of = (roles_of or settings.client_id) if settings.app_roles else None
+        self._roles_of = roles_of if settings.app_roles else None
         self.supplies = frozenset({"group", "app_role"} if self._roles_of else {"group"})
 
     def names_group(self, value: str) -> bool:

@@ -148,7 +148,10 @@ def _change(connection: Connection, journal: Journal, change: Change, work: Work
     account = change.account
     if account.drift:
         fab_users.change(connection, user.user_id, account.drift)
-        journal.put_back(about, account.drift)
+    if account.in_groups:
+        fab_users.leave_groups(connection, user.user_id)
+    if account.drift or account.in_groups:
+        journal.put_back(about, [*account.drift, *(["groups"] if account.in_groups else [])])
     if change.shut and change.stays_shut:
         shutting.note(connection, user, source=change.shut, reason=change.reason)
     elif change.shut:
@@ -184,6 +187,7 @@ def _seen(account: Account) -> tuple[object, ...]:
         account.given,
         dict(account.shut_by),
         dict(account.drift),
+        account.in_groups,
         account.observed_at,
     )
 

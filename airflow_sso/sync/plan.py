@@ -28,6 +28,8 @@ class Account:
 
     ``shut_by``
         who says that it is shut, and why.
+    ``in_groups``
+        whether another hand put it into groups of Flask-AppBuilder's, which give roles as well.
     ``drift``
         what another hand made of columns of ``ab_user`` that are ours to say: column, and our value.
     """
@@ -46,6 +48,7 @@ class Account:
     observed_at: datetime | None = None
     oldest_session: datetime | None = None
     is_protected: bool = False
+    in_groups: bool = False
     drift: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -88,7 +91,7 @@ class Change:
             return "reactivate"
         if self.after != self.account.held:
             return "roles"
-        if self.account.drift:
+        if self.account.drift or self.account.in_groups:
             return "put back"
         return "sessions" if self.end_before or self.read_as_out else "note"
 
@@ -207,7 +210,8 @@ class _Maker:
         after = self._roles(account, decision, is_out=is_out)
         loses = account.active and (is_out or (bool(account.held) and not after))
         end_before = self._end_before(account, seen)
-        if not (shut or lifts or end_before or account.drift or after != account.held):
+        drifted = bool(account.drift) or account.in_groups
+        if not (shut or lifts or end_before or drifted or after != account.held):
             return None
         return Change(
             account=account,

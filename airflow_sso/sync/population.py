@@ -163,6 +163,9 @@ class _More:
             )
             .group_by(sessions.c.user_id)
         )
+        members = fab_users.group_members_table()
+        in_some = select(members.c.user_id).where(members.c.user_id.between(first, last)).distinct()
+        self.in_groups = frozenset(connection.scalars(in_some))
         self.oldest = {row.user_id: row.began for row in connection.execute(oldest)}
 
 
@@ -184,6 +187,7 @@ def _account(row: Any, more: _More, *, is_protected: bool = False) -> Account:
         oldest_session=more.oldest.get(row.user_id),
         is_protected=is_protected,
         drift=_drift(row),
+        in_groups=row.user_id in more.in_groups,
     )
 
 
