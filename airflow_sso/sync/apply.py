@@ -36,7 +36,7 @@ class Done:
     """What was carried out: how many people, and whose turn has to come again."""
 
     changed: int = 0
-    read_again: list[str] = field(default_factory=list)
+    read_again: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,24 +103,24 @@ def _alone(change: Change, work: Work, step: _Step, done: Done) -> None:
         _together([change], work, step, done)
     except SQLAlchemyError:
         log.exception("airflow_sso: user %d could not be changed", change.account.user_id)
-        done.read_again.append(change.account.key)
+        done.read_again.add(change.account.key)
 
 
 def _together(part: Sequence[Change], work: Work, step: _Step, done: Done) -> None:
     """Some changes in one transaction; each is done wholly, or left because it is stale."""
     journal = Journal(work.reference)
-    stale = []
+    stale = set()
     with database.transaction() as connection:
         work.lease.require(connection)
         for change in part:
             if not step(connection, journal, change, work):
-                stale.append(change.account.key)
+                stale.add(change.account.key)
         journal.write(connection)
     journal.say()
     for change in part:
         airflow_compat.forget_cached_user(change.account.user_id)
     done.changed += len(part) - len(stale)
-    done.read_again += stale
+    done.read_again |= stale
 
 
 def _end_sessions(connection: Connection, journal: Journal, change: Change, work: Work) -> bool:

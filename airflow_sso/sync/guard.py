@@ -24,15 +24,17 @@ class Limits:
     percent: int = 10
     window: timedelta = timedelta(hours=24)
 
-    def allowed(self, in_play: int) -> int:
+    def allowed(self, people: int) -> int:
         """Of so many people: the smaller of both limits; a percentage counts the person it begins."""
-        return min(self.count, math.ceil(in_play * self.percent / 100))
+        return min(self.count, math.ceil(people * self.percent / 100))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """What beside the plan itself says whether it is safe.
 
+    ``open_accounts``
+        how many people have an account that is open, by whatever directory: what a percentage is of.
     ``removed_lately``
         the accounts whose access was taken within the window, by whomever.
     ``shut_lately``
@@ -47,6 +49,7 @@ class Circumstances:
         whether not one of the accounts' people was found.
     """
 
+    open_accounts: int = 0
     removed_lately: frozenset[int] = frozenset()
     shut_lately: int = 0
     other_admins: int = 1
@@ -85,7 +88,7 @@ def raise_if_unsafe(
         return
     going = {change.account.user_id for change in plan.removals}
     found = {
-        **_too_many(going - approved.people, plan.in_play, around, limits),
+        **_too_many(going - approved.people, around, limits),
         **_no_admin(plan, around),
         **_directory(around, limits),
     }
@@ -95,12 +98,12 @@ def raise_if_unsafe(
         raise UnsafePlan(left)
 
 
-def _too_many(going: Collection[int], in_play: int, around: Circumstances, limits: Limits) -> dict[str, str]:
+def _too_many(going: Collection[int], around: Circumstances, limits: Limits) -> dict[str, str]:
     if not going:
         return {}
     together = around.removed_lately | set(going)
     # Those who were shut within the window were open when it began.
-    base = in_play + around.shut_lately
+    base = around.open_accounts + around.shut_lately
     allowed = limits.allowed(base)
     if len(together) <= allowed:
         return {}

@@ -109,17 +109,16 @@ class Mark:
 class Plan:
     """What is to be done, and how many need nothing.
 
-    ``in_play``
-        how many of the accounts are open now: what a percentage is of.
+    ``marks``
+        by the key of the account.
     """
 
     began_at: datetime
     changes: list[Change] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
+    marks: dict[str, Mark] = field(default_factory=dict)
     unchanged: int = 0
     unknown: list[str] = field(default_factory=list)
     protected: list[str] = field(default_factory=list)
-    in_play: int = 0
 
     @property
     def removals(self) -> tuple[Change, ...]:
@@ -143,14 +142,13 @@ def make(
     plan = Plan(began_at=reading.began_at)
     maker = _Maker(reading, mapping, supplies, names_group)
     for account in accounts:
-        plan.in_play += account.active
         if account.is_protected:
             plan.protected.append(account.username)
             continue
         seen = maker.observed(account)
         mark = maker.mark(account, seen)
         if mark != Mark(account.key, account.read_again, account.gone_since):
-            plan.marks.append(mark)
+            plan.marks[account.key] = mark
         if seen is not None and seen.state == "unknown":
             plan.unknown.append(f"{account.username}: {seen.reason or 'could not be read'}")
             change = maker.signing_out(account, seen)
@@ -161,7 +159,7 @@ def make(
         if change is None:
             plan.unchanged += 1
         elif account.observed_at is not None and account.observed_at > reading.began_at:
-            plan.marks.append(Mark(account.key, "stale", mark.gone_since))
+            plan.marks[account.key] = Mark(account.key, "stale", mark.gone_since)
         else:
             plan.changes.append(change)
     return plan

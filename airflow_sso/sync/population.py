@@ -79,6 +79,14 @@ def removed_lately(window: timedelta) -> tuple[frozenset[int], int]:
         return found, int(connection.scalar(shut) or 0)
 
 
+def open_accounts() -> int:
+    """How many people have an account that is open, through whatever directory."""
+    users = fab_users.table()
+    query = select(func.count()).select_from(accounts.join(users, _is_the_row(users)))
+    with airflow_compat.engine().connect() as connection:
+        return int(connection.scalar(query.where(users.c.active.is_(True))) or 0)
+
+
 def admins() -> frozenset[int]:
     """Every active account that holds Admin, whoever made it."""
     users, roles, holds = fab_users.table(), fab_users.role_table(), fab_users.holds_table()

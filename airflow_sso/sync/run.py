@@ -91,7 +91,8 @@ def carry_out(
     work = Work(lease=lease, reference=reference, provider=directory.name, progress=step)
     outcome = Outcome(directory=directory.name, reference=reference, result="nothing", plan=plan)
     # Whom to ask about again is worth knowing whatever becomes of the rest.
-    apply.remember([mark for mark in plan.marks if mark.read_again], work)
+    marks = plan.marks.values()
+    apply.remember([mark for mark in marks if mark.read_again], work)
     ended = apply.end_sessions(plan, work)
     if found.unsafe:
         kept = quarantine.keep(directory.authority, plan, found.unsafe, lease, reference)
@@ -102,7 +103,7 @@ def carry_out(
             outcome, result="quarantined", sessions_ended=ended, unsafe=found.unsafe.reasons, quarantined=kept
         )
     done = apply.carry_out(plan, work)
-    apply.remember([mark for mark in plan.marks if not mark.read_again], work)
+    apply.remember([mark for mark in marks if not mark.read_again and mark.key not in done.read_again], work)
     quarantine.close(directory.authority, lease, carried_out=approved is not None)
     bookmarks.move(directory.authority, found.reading, "applied" if done.changed else "nothing", lease)
     metrics.count("sync", provider=directory.name)
@@ -165,6 +166,7 @@ def _circumstances(
         seen.state != "gone" for subject, seen in reading.people.items() if subject != directory.canary
     )
     return Circumstances(
+        open_accounts=population.open_accounts(),
         removed_lately=removed,
         shut_lately=shut,
         other_admins=len(population.admins() - touched),

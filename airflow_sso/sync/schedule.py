@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 LEASE = "sync"
 #: How often is looked whether it is time, or somebody has approved a plan.
 _LOOK_EVERY = 5.0  # seconds
+_PAUSE = timedelta(seconds=15)
 
 
 def limits(settings: Settings) -> Limits:
@@ -108,4 +109,6 @@ class Schedule:
         tried = bookmarks.of(directory.authority).tried_at
         if tried is None or models.now() - tried >= every:
             return True
-        return any(one.state == quarantine.APPROVED for one in quarantine.waiting(directory.authority))
+        # What somebody has just approved does not wait for its turn; a directory in trouble is not pressed.
+        approved = any(one.state == quarantine.APPROVED for one in quarantine.waiting(directory.authority))
+        return approved and models.now() - tried >= _PAUSE
