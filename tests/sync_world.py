@@ -139,9 +139,9 @@ class World:
 
     # Accounts
 
-    def sign_up(self, name: str, *groups: str, linked: bool = True) -> int:
+    def sign_up(self, name: str, *groups: str, linked: bool = True, subject: str | None = None) -> int:
         """Somebody of the directory, who has signed in once; returns the number of their account."""
-        self.reader.people[name] = Entry(set(groups))
+        self.reader.people[subject or name] = Entry(set(groups))
         roles = frozenset(ROLES[group] for group in groups if group in ROLES)
         with database.transaction() as connection:
             created = datetime.now().replace(microsecond=0)  # noqa: DTZ005 (ab_user keeps local time)
@@ -153,21 +153,26 @@ class World:
             assert user is not None
             fab_users.set_roles(connection, user_id, (), roles)
             if linked:
-                self._link(connection, name, user, groups, roles)
+                self._link(connection, subject or name, user, groups, roles)
         return user_id
 
-    @staticmethod
     def _link(
-        connection: Connection, name: str, user: UserRow, groups: tuple[str, ...], roles: frozenset[str]
+        self,
+        connection: Connection,
+        subject: str,
+        user: UserRow,
+        groups: tuple[str, ...],
+        roles: frozenset[str],
     ) -> None:
-        links.make(connection, AUTHORITY, name, provider="entra", user=user, instead_of=None)
-        key = models.identity_key(AUTHORITY, name)
+        authority = self.directory.authority
+        links.make(connection, authority, subject, provider="entra", user=user, instead_of=None)
+        key = models.identity_key(authority, subject)
         facts = {"group": frozenset(groups)}
         connection.execute(
             models.accounts.update()
             .where(models.accounts.c.identity_key == key)
             .values(
-                username=name,
+                username=user.username,
                 given_roles=json.dumps(sorted(roles)),
                 facts=links.written(facts, "sign_in:entra"),
                 shown=json.dumps(names.as_shown(user)),

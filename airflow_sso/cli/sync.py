@@ -198,7 +198,7 @@ def _summary(outcome: Outcome) -> str:
             "Nothing was changed; airflow-sso sync --apply does it."
         )
     if outcome.result == "applied":
-        done = f"{outcome.changed} of {people} changed"
+        done = f"{people} changed" if outcome.changed == number else f"{outcome.changed} of {people} changed"
         return f"{outcome.directory}: {done}, {rest} Reference {outcome.reference}."
     return f"{outcome.directory}: nothing to change, {rest}"
 
