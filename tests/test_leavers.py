@@ -19,7 +19,7 @@ from devidp.settings import DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
 from tests import saml
 from tests import stack as stacks
 from tests.stack import Stack, Visitor, facts
-from tests.test_revocation import Client, assert_out, client, is_in
+from tests.test_revocation import assert_out, client, is_in
 
 pytestmark = pytest.mark.server
 
@@ -128,30 +128,52 @@ def has_run(stack: Stack, runs: int = 1) -> None:
         before = {row["authority"]: row["tried_at"] for row in stack.rows("select * from sso_directory")}
 
 
-@pytest.mark.parametrize("provider", OIDC)
-def test_a_leaver_is_out_everywhere_and_a_mover_has_the_new_role(
-    airflow: Stack, idp: Handle, provider: str
-) -> None:
-    otto, vera = signed_in(airflow, "otto", provider), signed_in(airflow, "vera", provider)
-    bearers: list[Client] = [client(otto), client(vera)]
-    otto_is, vera_is = otto.who(), vera.who()
-    assert otto_is is not None
-    assert vera_is is not None
+def test_a_leaver_is_out_everywhere_and_a_mover_has_the_new_role(airflow: Stack, idp: Handle) -> None:
+    ottos = {provider: signed_in(airflow, "otto", provider) for provider in OIDC}
+    veras = {provider: signed_in(airflow, "vera", provider) for provider in OIDC}
+    leaving = [client(otto) for otto in ottos.values()]
+    moving = [client(vera) for vera in veras.values()]
+    otto_is = [otto.who() or "" for otto in ottos.values()]
+    vera_is = [vera.who() or "" for vera in veras.values()]
     put(idp, "otto", disabled=True)
     put(idp, "vera", groups=["everyone", "airflow_prod_op"])
-    soon(lambda: otto.who() is None)
-    assert_out(otto)
-    assert not is_in(bearers[0])
-    soon(lambda: airflow.roles_of(vera_is) == {"Op"})
-    assert is_in(vera)
-    assert is_in(bearers[1])
-    assert airflow.roles_of(otto_is) == set()
+    soon(lambda: all(otto.who() is None for otto in ottos.values()))
+    soon(lambda: all(airflow.roles_of(name) == {"Op"} for name in vera_is))
+    for otto, bearer in zip(ottos.values(), leaving, strict=True):
+        assert_out(otto)
+        assert not is_in(bearer)
+    assert all(airflow.roles_of(name) == set() for name in otto_is)
+    for vera, bearer in zip(veras.values(), moving, strict=True):
+        assert is_in(vera)
+        assert is_in(bearer)
     put(idp, "otto", disabled=False)
-    soon(lambda: airflow.roles_of(otto_is) == {"Op"})
-    assert not is_in(otto)
-    assert is_in(signed_in(airflow, "otto", provider))
-    put(idp, "vera", groups=["everyone", "airflow_prod_viewer"])
-    soon(lambda: airflow.roles_of(vera_is) == {"Viewer"})
+    soon(lambda: all(airflow.roles_of(name) == {"Op"} for name in otto_is))
+    for provider, otto in ottos.items():
+        assert not is_in(otto), "what was ended stays so"
+        assert is_in(signed_in(airflow, "otto", provider))
+
+
+def test_a_person_who_is_hired_again_gets_a_new_account(airflow: Stack, idp: Handle) -> None:
+    before = signed_in(airflow, "otto")
+    old = before.who() or ""
+    stacks.driver(idp).control("PUT", "people/otto", {"oid": "a0a0a0a0-0002-4000-8000-00000000ffff"})
+    put(idp, "otto", groups=["everyone", "airflow_prod_viewer"])
+    soon(lambda: before.who() is None)
+    again = signed_in(airflow, "otto")
+    assert again.who() == f"{old}~2"
+    assert airflow.roles_of(f"{old}~2") == {"Viewer"}
+    assert airflow.roles_of(old) == set()
+    assert facts(airflow.visitor().sign_in("otto"))[0] is None
+
+
+def test_two_workers_ask_once_an_interval(airflow: Stack, idp: Handle) -> None:
+    has_run(airflow)
+    drive = stacks.driver(idp)
+    drive.control("DELETE", "directory/counts")
+    began = time.monotonic()
+    has_run(airflow, 3)
+    most = (time.monotonic() - began) / EVERY + 1
+    assert 3 <= drive.counts()["graph.users_delta"] <= most
 
 
 def signs_in(stack: Stack, idp: Handle, person: str, provider: str) -> Visitor:
@@ -187,20 +209,19 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("provider", OIDC)
-def test_sign_in_sync_sign_in_changes_nothing(airflow: Stack, idp: Handle, provider: str, shape: str) -> None:
+def test_sign_in_sync_sign_in_changes_nothing(airflow: Stack, idp: Handle, shape: str) -> None:
     if SHAPES[shape]:
         stacks.driver(idp).control("PUT", "knobs", SHAPES[shape])
-    visitors = {person: signed_in(airflow, person, provider) for person in ("ada", "otto", "vera")}
-    names = {person: visitor.who() or "" for person, visitor in visitors.items()}
+    everybody = [(person, provider) for person in ("ada", "otto", "vera") for provider in OIDC]
+    names = {one: signed_in(airflow, *one).who() or "" for one in everybody}
     before = accounts(airflow)
     has_run(airflow)
     assert accounts(airflow) == before
-    for person in visitors:
-        signed_in(airflow, person, provider)
+    for one in everybody:
+        signed_in(airflow, *one)
     assert accounts(airflow) == before
-    assert airflow.roles_of(names["ada"]) == {"Admin"}
-    assert airflow.roles_of(names["otto"]) == {"Op"}
+    roles = {"ada": {"Admin"}, "otto": {"Op"}, "vera": {"Viewer"}}
+    assert all(airflow.roles_of(name) == roles[person] for (person, _), name in names.items())
 
 
 @pytest.mark.parametrize("provider", ["entra", "entra-saml"])

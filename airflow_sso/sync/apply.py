@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import airflow_compat, database
 from airflow_sso.accounts import ending, fab_users, links, register, roles, shutting
+from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.matching import UserRow
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.models import accounts
@@ -50,7 +51,7 @@ class Work:
 
 
 def end_sessions(plan: Plan, work: Work) -> int:
-    """Whoever the directory said is out, or is to sign in anew, loses their sessions now.
+    """Of a plan that waits: whoever the directory said is out, or is to sign in anew, loses their sessions.
 
     Harmless if that was wrong: they sign in again. So this waits for no approval.
     """
@@ -128,15 +129,25 @@ def _end_sessions(connection: Connection, journal: Journal, change: Change, work
     if user is None:
         return False
     if change.read_as_out:
-        because, ended = change.reason, ending.of_person(connection, user.user_id, change.reason)
+        ended = ending.of_person(connection, user.user_id, change.reason)
+        _on_record(journal, change, work, ended, change.reason)
     else:
-        assert change.end_before is not None  # noqa: S101 (end_sessions has looked)
-        because = "signed out everywhere at the provider"
-        ended = ending.of_person_before(connection, user.user_id, change.end_before, because)
-    if ended:
-        about = _about(change, work)
-        journal.access_ended(about, because=because, sessions=[one.session_id for one in ended])
+        _end_older(connection, journal, change, work)
     return True
+
+
+def _end_older(connection: Connection, journal: Journal, change: Change, work: Work) -> None:
+    """End the sessions that began before the person was to sign in anew."""
+    if change.end_before is not None:
+        because, user_id = change.end_because, change.account.user_id
+        older = ending.of_person_before(connection, user_id, change.end_before, because)
+        _on_record(journal, change, work, older, because)
+
+
+def _on_record(journal: Journal, change: Change, work: Work, ended: Endings, because: str) -> None:
+    if ended:
+        sessions = [one.session_id for one in ended]
+        journal.access_ended(_about(change, work), because=because, sessions=sessions)
 
 
 def _change(connection: Connection, journal: Journal, change: Change, work: Work) -> bool:
@@ -159,10 +170,11 @@ def _change(connection: Connection, journal: Journal, change: Change, work: Work
     elif change.lift:
         shutting.lift(connection, journal, about, user, source=change.lift, reason=change.reason)
     elif change.removes:
-        ended = ending.of_person(connection, user.user_id, "no role is left")
         shutting.count_removal(connection, user.user_id, shutting.DIRECTORY)
-        sessions = [one.session_id for one in ended]
-        journal.access_ended(about, because="no role is left", sessions=sessions)
+        ended = ending.of_person(connection, user.user_id, "no role is left")
+        _on_record(journal, change, work, ended, "no role is left")
+    else:
+        _end_older(connection, journal, change, work)
     roles.hold(connection, journal, about, held=account.held, wanted=change.after, reason=change.reason)
     links.followed(
         connection, account.key, given=change.given, facts=change.facts, source=f"sync:{work.provider}"

@@ -19,6 +19,7 @@ from airflow_sso.role_mapping import Mapping as RoleMapping
 DIRECTORY = "directory"
 OPERATOR = "operator"
 _BY_ANOTHER_HAND = "deactivated by another hand than airflow-sso's"
+_SIGNED_OUT = "signed out everywhere at the provider"
 _NO_ROLE = "usable in the directory, but no rule gives a role"
 
 
@@ -67,7 +68,7 @@ class Change:
     ``read_as_out``
         the directory said so of this very person: their sessions end whatever becomes of the rest.
     ``end_before``
-        sessions that began before this are to end.
+        sessions that began before this are to end, because of ``end_because``.
     """
 
     account: Account
@@ -81,6 +82,7 @@ class Change:
     removes: bool = False
     read_as_out: bool = False
     end_before: datetime | None = None
+    end_because: str = _SIGNED_OUT
 
     @property
     def kind(self) -> Literal["deactivate", "reactivate", "roles", "sessions", "put back", "note"]:
@@ -236,6 +238,7 @@ class _Maker:
             after=account.held,
             given=account.given,
             end_before=end_before,
+            end_because=seen.reason,
         )
 
     def _decision(self, account: Account) -> RoleDecision:

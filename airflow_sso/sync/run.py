@@ -93,8 +93,8 @@ def carry_out(
     # Whom to ask about again is worth knowing whatever becomes of the rest.
     marks = plan.marks.values()
     apply.remember([mark for mark in marks if mark.read_again], work)
-    ended = apply.end_sessions(plan, work)
     if found.unsafe:
+        ended = apply.end_sessions(plan, work)
         kept = quarantine.keep(directory.authority, plan, found.unsafe, lease, reference)
         why = str(found.unsafe)
         log.warning("airflow_sso: the plan %s for %s waits: %s", kept.plan_id, directory.name, why)
@@ -112,7 +112,6 @@ def carry_out(
         outcome,
         result="applied" if done.changed else "nothing",
         changed=done.changed,
-        sessions_ended=ended,
     )
 
 
@@ -221,7 +220,8 @@ def _failed(directory: Directory, failure: DirectoryError, lease: Lease, referen
 
 
 def _say(directory: Directory, plan: Plan, changed: int, reference: str) -> None:
-    log.info(
+    log.log(
+        logging.INFO if changed else logging.DEBUG,
         "airflow_sso: %s: %d changed, %d as they were, %d unknown (%s)",
         directory.name,
         changed,
