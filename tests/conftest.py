@@ -18,7 +18,7 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 from demo.airflow_home import AirflowHome
 from devidp import server as devidp_server
 from devidp.server import Handle
-from devidp.settings import PINGONE_ENVIRONMENT_ID
+from devidp.settings import DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
 from tests import saml
 from tests import stack as stacks
 from tests.stack import Stack, Visitor
@@ -131,6 +131,41 @@ def airflow_stock(shared_airflow_stock: Stack, idp: Handle) -> Stack:
     """The Airflow with the stock manager, the default mapping and an honest provider."""
     shared_airflow_stock.map(stacks.default_mapping())
     return shared_airflow_stock
+
+
+@pytest.fixture(scope="session")
+def shared_airflow_leavers(
+    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """An Airflow of two workers that reads the directories of four providers every few seconds."""
+    path = tmp_path_factory.mktemp("leavers") / "home"
+    secrets = {"TEST_SCIM_TOKEN": "scim-token", "TEST_CLIENT_SECRET": DEFAULT_CLIENT_SECRET}
+    with stacks.migrated_home(migrated_database, path, extra=secrets) as home:
+        stack = Stack(home, idp=identity_provider)
+        also = saml.entry(identity_provider.url, home.url, "entra", "entra-saml")
+        most = {"count": 20, "percent": 100}
+        stack.configure(
+            stacks.with_directories(identity_provider.url, also),
+            sync={"every": f"{stacks.EVERY}s", "max_deactivations": most},
+        )
+        try:
+            yield stack.start(workers=2)
+        finally:
+            stack.stop()
+
+
+@pytest.fixture
+def airflow_leavers(shared_airflow_leavers: Stack, idp: Handle) -> Stack:
+    """The Airflow with directories, the default mapping, and a provider that knows it."""
+    stack = shared_airflow_leavers
+    names = ("entra", "generic", "pingone", "pingfederate")
+    uris = [f"{stack.url}/auth/oauth-authorized/{name}" for name in names]
+    stacks.driver(idp).control("POST", "clients", {"redirect_uris": uris})
+    saml.register(idp, stack, ["entra-saml"])
+    stack.map(stacks.default_mapping())
+    # Who was out in another test would count against the limits of this one.
+    stack.write("delete from sso_removal")
+    return stack
 
 
 #: The SAML providers of one Airflow: name, face of the local provider, and what its entry says besides.

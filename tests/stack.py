@@ -27,7 +27,7 @@ from demo.airflow_home import SSO_AUTH_MANAGER, AirflowHome
 from demo.processes import Process
 from devidp.groups import DN_SUFFIX
 from devidp.server import Handle
-from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET, TENANT_ID
+from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID, TENANT_ID
 from devidp.testing import Driver
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -37,6 +37,8 @@ GROUPS = {
     "airflow_prod_op": "5c1d7a52-0b7e-4c0f-8a44-6f0a8f5c2b22",
     "airflow_prod_viewer": "2b9e4f77-3c2a-4f1d-b5d3-9a7c1e6d3d33",
 }
+#: How often an Airflow with directories reads them, in seconds.
+EVERY = 5
 ROLES = {"airflow_prod_admin": "Admin", "airflow_prod_op": "Op", "airflow_prod_viewer": "Viewer"}
 
 
@@ -80,6 +82,39 @@ def generic(idp_url: str, **changes: Any) -> dict[str, Any]:
         "http": {"timeout": "3s"},
     }
     return {**entry, **changes}
+
+
+def with_directories(url: str, saml_entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """One provider of each vendor with its directory, and a way through SAML into one of them."""
+    auth = {"client_auth": {"secret": {"env": "TEST_CLIENT_SECRET"}}}
+    scim = {"type": "scim", "url": f"{url}/scim/v2", "token": {"env": "TEST_SCIM_TOKEN"}}
+    pingone = {
+        "name": "pingone",
+        "vendor": "pingone",
+        "protocol": "oidc",
+        "environment_id": PINGONE_ENVIRONMENT_ID,
+        "issuer": f"{url}/pingone/{PINGONE_ENVIRONMENT_ID}/as",
+        "client_id": CLIENT_ID,
+        "directory": {"type": "pingone", "insecure_host": url},
+        **auth,
+    }
+    federate = {
+        "name": "pingfederate",
+        "vendor": "pingfederate",
+        "protocol": "oidc",
+        "issuer": f"{url}/pf",
+        "client_id": CLIENT_ID,
+        "insecure_subject_may_be_reused": True,
+        "directory": {**scim, "subject": "userName", "groups": ["groups.display"]},
+        **auth,
+    }
+    return [
+        entra(url, directory={"type": "graph", "insecure_host": url}),
+        saml_entry,
+        pingone,
+        generic(url, directory={**scim, "groups": ["groups.display"]}),
+        federate,
+    ]
 
 
 def default_mapping() -> dict[str, Any]:

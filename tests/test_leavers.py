@@ -9,13 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devidp.server import Handle
-from devidp.settings import DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
 from tests import saml
 from tests import stack as stacks
 from tests.stack import Stack, Visitor, facts
@@ -23,74 +21,18 @@ from tests.test_revocation import assert_out, client, is_in
 
 pytestmark = pytest.mark.server
 
-EVERY = 5  # seconds
+EVERY = stacks.EVERY
 #: The interval, a run, and the watch's own five seconds, on a machine that does other things as well.
 IN_TIME = 40.0
-
-
-def providers(url: str, airflow_url: str) -> list[dict[str, Any]]:
-    """One of each vendor, each with its directory."""
-    auth = {"client_auth": {"secret": {"env": "TEST_CLIENT_SECRET"}}}
-    scim = {"type": "scim", "url": f"{url}/scim/v2", "token": {"env": "TEST_SCIM_TOKEN"}}
-    pingone = {
-        "name": "pingone",
-        "vendor": "pingone",
-        "protocol": "oidc",
-        "environment_id": PINGONE_ENVIRONMENT_ID,
-        "issuer": f"{url}/pingone/{PINGONE_ENVIRONMENT_ID}/as",
-        "client_id": stacks.CLIENT_ID,
-        "directory": {"type": "pingone", "insecure_host": url},
-        **auth,
-    }
-    federate = {
-        "name": "pingfederate",
-        "vendor": "pingfederate",
-        "protocol": "oidc",
-        "issuer": f"{url}/pf",
-        "client_id": stacks.CLIENT_ID,
-        "insecure_subject_may_be_reused": True,
-        "directory": {**scim, "subject": "userName", "groups": ["groups.display"]},
-        **auth,
-    }
-    return [
-        stacks.entra(url, directory={"type": "graph", "insecure_host": url}),
-        saml.entry(url, airflow_url, "entra", "entra-saml"),
-        pingone,
-        stacks.generic(url, directory={**scim, "groups": ["groups.display"]}),
-        federate,
-    ]
 
 
 OIDC = ("entra", "pingone", "generic", "pingfederate")
 AUTHORITIES = 4  # both ways into Entra lead to one
 
 
-@pytest.fixture(scope="module")
-def shared(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
-    path = tmp_path_factory.mktemp("leavers") / "home"
-    secrets = {"TEST_SCIM_TOKEN": "scim-token", "TEST_CLIENT_SECRET": DEFAULT_CLIENT_SECRET}
-    with stacks.migrated_home(migrated_database, path, extra=secrets) as home:
-        stack = Stack(home, idp=identity_provider)
-        stack.configure(
-            providers(identity_provider.url, home.url),
-            sync={"every": f"{EVERY}s", "max_deactivations": {"count": 20, "percent": 100}},
-        )
-        try:
-            yield stack.start(workers=2)
-        finally:
-            stack.stop()
-
-
 @pytest.fixture
-def airflow(shared: Stack, idp: Handle) -> Stack:
-    drive = stacks.driver(idp)
-    uris = [f"{shared.url}/auth/oauth-authorized/{name}" for name in OIDC]
-    drive.control("POST", "clients", {"redirect_uris": uris})
-    saml.register(idp, shared, ["entra-saml"])
-    shared.map(stacks.default_mapping())
-    return shared
+def airflow(airflow_leavers: Stack) -> Stack:
+    return airflow_leavers
 
 
 def soon(what: Callable[[], bool], *, within: float = IN_TIME) -> float:
