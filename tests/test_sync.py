@@ -11,6 +11,7 @@ from sqlalchemy import delete, insert, select, update
 from airflow_sso import models
 from airflow_sso.accounts import fab_users
 from airflow_sso.directory.failures import DirectoryUnreachable
+from airflow_sso.directory.snapshot import Observation
 from airflow_sso.sync import quarantine
 from airflow_sso.sync.guard import Limits
 from tests import sync_world
@@ -295,3 +296,12 @@ def test_signed_out_everywhere_ends_what_began_before(world: World) -> None:
     world.sync()
     assert new in world.open_sessions()
     assert world.events("access_ended") == ["otto"]
+
+
+def test_a_reason_longer_than_what_is_kept_is_written_down_once(world: World) -> None:
+    world.sync()
+    world.reader.touch("otto").state = "unusable"
+    seen = Observation("unusable", "disabled by " + "a very long policy " * 20)
+    world.reader.people["otto"].seen = lambda: seen  # type: ignore[method-assign]
+    assert world.sync().result == "applied"
+    assert world.sync().result == "nothing"

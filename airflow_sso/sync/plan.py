@@ -21,6 +21,7 @@ OPERATOR = "operator"
 _BY_ANOTHER_HAND = "deactivated by another hand than airflow-sso's"
 _SIGNED_OUT = "signed out everywhere at the provider"
 _NO_ROLE = "usable in the directory, but no rule gives a role"
+_LONGEST_REASON = 250  # characters that are kept of one; what is said again is compared with that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,8 +255,8 @@ class _Maker:
             return None if before == _NO_ROLE else before
         if seen.state == "gone":
             twice = account.gone_since is not None and account.gone_since < self._reading.began_at
-            return seen.reason if twice else before
-        return seen.reason or "not usable" if seen.state == "unusable" else None
+            return seen.reason[:_LONGEST_REASON] if twice else before
+        return (seen.reason or "not usable")[:_LONGEST_REASON] if seen.state == "unusable" else None
 
     def _who_shuts(
         self, account: Account, out: str | None, others: Mapping[str, str]
