@@ -215,11 +215,11 @@ class World:
 
     # Runs
 
-    def sync(self, *, who: str = "test") -> Outcome:
+    def sync(self, *, who: str = "test", progress: Callable[[str], None] = lambda _doing: None) -> Outcome:
         """One run, as the web server and the command line make it."""
         held = lease.take("sync", who=who)
         try:
-            return run.carry_out(self.directory, self.mapping, self.limits, held)
+            return run.carry_out(self.directory, self.mapping, self.limits, held, progress=progress)
         finally:
             held.give_back()
 

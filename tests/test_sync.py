@@ -305,3 +305,37 @@ def test_a_reason_longer_than_what_is_kept_is_written_down_once(world: World) ->
     world.reader.people["otto"].seen = lambda: seen  # type: ignore[method-assign]
     assert world.sync().result == "applied"
     assert world.sync().result == "nothing"
+
+
+def test_whoever_is_left_aside_is_read_again_though_they_were_new(world: World) -> None:
+    world.reader.touch("otto").state = "unusable"
+
+    def meanwhile() -> None:
+        world.reader.while_reading = lambda: None
+        world.operator_shuts("otto")
+        world.operator_opens("otto")
+
+    world.reader.while_reading = meanwhile
+    world.sync()
+    assert "otto" in world.active()
+    world.reader.changed.clear()  # no directory says it again by itself
+    world.sync()
+    assert "otto" not in world.active()
+
+
+def test_whoever_changes_while_others_are_changed_is_read_again(world: World) -> None:
+    world.reader.touch("otto").state = "unusable"
+
+    def meanwhile(doing: str) -> None:
+        if doing.startswith("person") and not done:
+            done.append(doing)
+            world.operator_shuts("otto")
+            world.operator_opens("otto")
+
+    done: list[str] = []
+    world.sync(progress=meanwhile)
+    assert done
+    assert "otto" in world.active()
+    world.reader.changed.clear()
+    world.sync()
+    assert "otto" not in world.active()

@@ -113,12 +113,12 @@ class Plan:
     """What is to be done, and how many need nothing.
 
     ``marks``
-        by the key of the account.
+        one an account at most.
     """
 
     began_at: datetime
     changes: list[Change] = field(default_factory=list)
-    marks: dict[str, Mark] = field(default_factory=dict)
+    marks: list[Mark] = field(default_factory=list)
     unchanged: int = 0
     unknown: list[str] = field(default_factory=list)
     protected: list[str] = field(default_factory=list)
@@ -150,21 +150,19 @@ def make(
             continue
         seen = maker.observed(account)
         mark = maker.mark(account, seen)
-        if mark != Mark(account.key, account.read_again, account.gone_since):
-            plan.marks[account.key] = mark
         if seen is not None and seen.state == "unknown":
             plan.unknown.append(f"{account.username}: {seen.reason or 'could not be read'}")
             change = maker.signing_out(account, seen)
             if change is not None:
                 plan.changes.append(change)
-            continue
-        change = maker.change(account, seen)
-        if change is None:
+        elif (change := maker.change(account, seen)) is None:
             plan.unchanged += 1
         elif account.observed_at is not None and account.observed_at > reading.began_at:
-            plan.marks[account.key] = Mark(account.key, "stale", mark.gone_since)
+            mark = Mark(account.key, "stale", mark.gone_since)
         else:
             plan.changes.append(change)
+        if mark != Mark(account.key, account.read_again, account.gone_since):
+            plan.marks.append(mark)
     return plan
 
 

@@ -91,8 +91,7 @@ def carry_out(
     work = Work(lease=lease, reference=reference, provider=directory.name, progress=step)
     outcome = Outcome(directory=directory.name, reference=reference, result="nothing", plan=plan)
     # Whom to ask about again is worth knowing whatever becomes of the rest.
-    marks = plan.marks.values()
-    apply.remember([mark for mark in marks if mark.read_again], work)
+    apply.remember([mark for mark in plan.marks if mark.read_again], work)
     if found.unsafe:
         ended = apply.end_sessions(plan, work)
         kept = quarantine.keep(directory.authority, plan, found.unsafe, lease, reference)
@@ -103,7 +102,9 @@ def carry_out(
             outcome, result="quarantined", sessions_ended=ended, unsafe=found.unsafe.reasons, quarantined=kept
         )
     done = apply.carry_out(plan, work)
-    apply.remember([mark for mark in marks if not mark.read_again and mark.key not in done.read_again], work)
+    # But for those whose turn has to come again: carrying out has marked them.
+    done_with = [mark for mark in plan.marks if not mark.read_again and mark.key not in done.read_again]
+    apply.remember(done_with, work)
     quarantine.close(directory.authority, lease, carried_out=approved is not None)
     bookmarks.move(directory.authority, found.reading, "applied" if done.changed else "nothing", lease)
     metrics.count("sync", provider=directory.name)
