@@ -339,3 +339,19 @@ def test_whoever_changes_while_others_are_changed_is_read_again(world: World) ->
     world.reader.changed.clear()
     world.sync()
     assert "otto" not in world.active()
+
+
+def test_taken_back_while_the_operator_still_says_so_is_not_forgotten(world: World) -> None:
+    world.sync()
+    world.reader.touch("otto").state = "unusable"
+    world.sync()
+    world.operator_shuts("otto")
+    users = fab_users.table()
+    world.write(update(users).where(users.c.username == "otto").values(active=True))
+    world.reader.touch("otto").state = "usable"
+    world.sync()
+    assert "otto" not in world.active()
+    world.reader.changed.clear()  # no directory says it again by itself
+    world.sync()
+    world.operator_opens("otto")
+    assert "otto" in world.active()

@@ -65,9 +65,7 @@ def lift(
 
     :returns: who still says so, and why.
     """
-    connection.execute(
-        delete(shut_accounts).where(shut_accounts.c.user_id == user.user_id, shut_accounts.c.source == source)
-    )
+    take_back(connection, user, source=source)
     left = shut_by(connection, user)
     if not left and not user.active:
         # Whoever shut it without a word to us left its sessions as they were.
@@ -76,6 +74,13 @@ def lift(
         journal.reactivated(about, because=reason, source=source)
     _observed(connection, user)
     return left
+
+
+def take_back(connection: Connection, user: UserRow, *, source: str) -> None:
+    """``source`` says no longer that an account is shut; whoever else says so decides about it."""
+    connection.execute(
+        delete(shut_accounts).where(shut_accounts.c.user_id == user.user_id, shut_accounts.c.source == source)
+    )
 
 
 def count_removal(connection: Connection, user_id: int, source: str) -> None:

@@ -166,6 +166,9 @@ def _change(connection: Connection, journal: Journal, change: Change, work: Work
     if change.shut and change.stays_shut:
         shutting.note(connection, user, source=change.shut, reason=change.reason)
     elif change.shut:
+        if change.lift:
+            # Opened by another hand: whoever has it shut again is not whose word is taken back.
+            shutting.take_back(connection, user, source=change.lift)
         shutting.shut(connection, journal, about, user, source=change.shut, reason=change.reason)
     elif change.lift:
         shutting.lift(connection, journal, about, user, source=change.lift, reason=change.reason)
