@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from sqlalchemy import delete, insert, select, update
 
-from airflow_sso import models
-from airflow_sso.accounts import fab_users
+from airflow_sso import database, models
+from airflow_sso.accounts import fab_users, shutting
+from airflow_sso.audit import Journal, Subject
 from airflow_sso.directory.failures import DirectoryUnreachable
 from airflow_sso.directory.snapshot import Observation
 from airflow_sso.sync import quarantine
@@ -355,3 +357,31 @@ def test_taken_back_while_the_operator_still_says_so_is_not_forgotten(world: Wor
     world.sync()
     world.operator_opens("otto")
     assert "otto" in world.active()
+
+
+def test_what_another_hand_shut_stays_shut_whoever_takes_their_own_word_back(world: World) -> None:
+    world.sync()
+    users = fab_users.table()
+    world.write(update(users).where(users.c.username.in_(("otto", "vera"))).values(active=False))
+    world.reader.touch("otto").state = "unusable"
+    world.sync()
+    world.reader.touch("otto").state = "usable"
+    world.sync()
+    assert world.active() == {"ada"}
+    world.operator_opens("otto")
+    world.sync()
+    assert world.active() == {"ada", "otto"}
+    assert world.roles_of("otto") == {"Op"}
+
+
+def test_a_push_opens_nothing_that_it_did_not_shut(world: World) -> None:
+    users = fab_users.table()
+    world.write(update(users).where(users.c.username == "otto").values(active=False))
+    for _ in range(2):
+        with database.transaction() as connection:
+            otto = fab_users.by_username(connection, "otto")
+            assert otto is not None
+            told = (connection, Journal("x"), Subject(user_id=otto.user_id), otto)
+            assert shutting.lift(*told, source="push", reason="active") == {"operator": ANY}
+            shutting.shut(*told, source="push", reason="not active")
+    assert "otto" not in world.active()

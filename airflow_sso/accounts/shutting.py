@@ -23,6 +23,7 @@ DIRECTORY = "directory"
 PUSH = "push"
 OPERATOR = "operator"
 _LONGEST_REASON = 250  # characters of the column
+_BY_ANOTHER_HAND = "deactivated by another hand than airflow-sso's"
 
 
 def shut_by(connection: Connection, user: UserRow) -> Mapping[str, str]:
@@ -44,6 +45,7 @@ def shut(
     Said again by the same source it only renews the reason; the roles are for the caller to take.
     """
     ended = ending.of_person(connection, user.user_id, "deactivated")
+    _hear_another_hand(connection, user, source)
     _say(connection, user, source, reason)
     if user.active:
         fab_users.change(connection, user.user_id, {"active": False})
@@ -55,6 +57,7 @@ def shut(
 
 def note(connection: Connection, user: UserRow, *, source: str, reason: str) -> None:
     """Write down who says that an account, which is shut already, is to stay so."""
+    _hear_another_hand(connection, user, source)
     _say(connection, user, source, reason)
 
 
@@ -65,6 +68,7 @@ def lift(
 
     :returns: who still says so, and why.
     """
+    _hear_another_hand(connection, user, source)
     take_back(connection, user, source=source)
     left = shut_by(connection, user)
     if not left and not user.active:
@@ -86,6 +90,12 @@ def take_back(connection: Connection, user: UserRow, *, source: str) -> None:
 def count_removal(connection: Connection, user_id: int, source: str) -> None:
     """Count towards the limits that somebody's access was taken."""
     connection.execute(insert(removals).values(user_id=user_id, source=source, at=models.now()))
+
+
+def _hear_another_hand(connection: Connection, user: UserRow, source: str) -> None:
+    """Whoever shut it without a word to us said so as an operator does, before ``source`` says anything."""
+    if not user.active and source != OPERATOR and not shut_by(connection, user):
+        _say(connection, user, OPERATOR, _BY_ANOTHER_HAND)
 
 
 def _say(connection: Connection, user: UserRow, source: str, reason: str) -> None:
