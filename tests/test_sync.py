@@ -385,3 +385,19 @@ def test_a_push_opens_nothing_that_it_did_not_shut(world: World) -> None:
             assert shutting.lift(*told, source="push", reason="active") == {"operator": ANY}
             shutting.shut(*told, source="push", reason="not active")
     assert "otto" not in world.active()
+
+
+def test_gone_once_takes_no_role_and_gives_none(world: World) -> None:
+    session = world.open_session("otto")
+    world.sync()
+    # A deleted person is in no list of members either.
+    otto, vera = world.reader.touch("otto"), world.reader.touch("vera")
+    otto.state, otto.groups = "gone", set()
+    vera.state, vera.groups = "gone", {ADMINS}
+    world.sync()
+    assert world.roles_of("otto") == {"Op"}
+    assert world.roles_of("vera") == {"Viewer"}
+    assert session in world.open_sessions()
+    world.sync()
+    assert world.active() == {"ada"}
+    assert world.roles_of("otto") == world.roles_of("vera") == set()

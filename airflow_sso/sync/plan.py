@@ -206,7 +206,9 @@ class _Maker:
         others = {source: why for source, why in account.shut_by.items() if source != DIRECTORY}
         shut, reason = self._who_shuts(account, out, others)
         is_out = bool(shut or out or others)
-        after = self._roles(account, decision, is_out=is_out)
+        # Seen without them once, a directory leaves them out of its groups as well; it counts no more.
+        keeps = decision.keeps_roles or (seen is not None and seen.state == "gone")
+        after = self._roles(account, decision, is_out=is_out, keeps=keeps)
         loses = account.active and (is_out or (bool(account.held) and not after))
         end_before = self._end_before(account, seen)
         drifted = bool(account.drift) or account.in_groups
@@ -216,7 +218,7 @@ class _Maker:
             account=account,
             reason=reason or (f"{DIRECTORY}: usable again" if lifts else decision.why),
             after=after,
-            given=frozenset() if is_out else (account.given if decision.keeps_roles else decision.roles),
+            given=frozenset() if is_out else (account.given if keeps else decision.roles),
             facts=decision.facts if after != account.held else None,
             shut=shut,
             stays_shut=bool(shut) and not account.active,
@@ -269,11 +271,13 @@ class _Maker:
             return OPERATOR, _BY_ANOTHER_HAND
         return None, ""
 
-    def _roles(self, account: Account, decision: RoleDecision, *, is_out: bool) -> frozenset[str]:
+    def _roles(
+        self, account: Account, decision: RoleDecision, *, is_out: bool, keeps: bool
+    ) -> frozenset[str]:
         """What the account is to hold."""
         if is_out:
             return decision.taking_all().to_hold(account.held, account.given)
-        if decision.keeps_roles:
+        if keeps:
             return account.held
         return decision.to_hold(account.held, account.given)
 
