@@ -17,7 +17,7 @@ from airflow_sso.directory.snapshot import Observation
 from airflow_sso.sync import quarantine
 from airflow_sso.sync.guard import Limits
 from tests import sync_world
-from tests.sync_world import ADMINS, OPS, VIEWERS, World
+from tests.sync_world import ADMINS, OPS, VIEWERS, Entry, World
 
 
 @pytest.fixture(scope="module")
@@ -401,3 +401,25 @@ def test_gone_once_takes_no_role_and_gives_none(world: World) -> None:
     world.sync()
     assert world.active() == {"ada"}
     assert world.roles_of("otto") == world.roles_of("vera") == set()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_directory_that_lost_most_people_is_not_believed_the_second_time(
+    world: World, *, whole: bool
+) -> None:
+    world.limits = Limits(count=1000, percent=90)
+    world.reader.people |= {f"visitor {number}": Entry() for number in range(20)}
+    world.sync()
+    kept = world.reader.people
+    world.reader.people = {"ada": kept["ada"]}
+    world.reader.always_whole = whole
+    world.write(update(models.directories).values(whole_read_at=None))
+    assert world.sync().result == "nothing"
+    outcome = world.sync()
+    assert outcome.result == "quarantined"
+    assert "shrunken" in outcome.unsafe
+    assert world.active() == {"ada", "otto", "vera"}
+    world.reader.people = kept
+    assert world.sync().result == "nothing"
+    assert world.sync().result == "nothing"
+    assert world.active() == {"ada", "otto", "vera"}

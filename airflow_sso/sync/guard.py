@@ -98,6 +98,15 @@ def raise_if_unsafe(
         raise UnsafePlan(left)
 
 
+def doubt(plan: Plan, around: Circumstances, limits: Limits) -> str | None:
+    """Why people whom a directory has lost are to be looked for in the same way once more.
+
+    Nothing is done about them yet; but what a directory was like before it lost them must be known when
+    something is, or it would be compared with itself.
+    """
+    return "; ".join(_directory(around, limits).values()) or None if plan.missing else None
+
+
 def _too_many(going: Collection[int], around: Circumstances, limits: Limits) -> dict[str, str]:
     if not going:
         return {}

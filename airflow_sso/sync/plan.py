@@ -114,6 +114,8 @@ class Plan:
 
     ``marks``
         one an account at most.
+    ``missing``
+        how many open accounts' people are seen gone for the first time, which does not count yet.
     """
 
     began_at: datetime
@@ -122,6 +124,7 @@ class Plan:
     unchanged: int = 0
     unknown: list[str] = field(default_factory=list)
     protected: list[str] = field(default_factory=list)
+    missing: int = 0
 
     @property
     def removals(self) -> tuple[Change, ...]:
@@ -150,6 +153,7 @@ def make(
             continue
         seen = maker.observed(account)
         mark = maker.mark(account, seen)
+        plan.missing += account.active and mark.gone_since == reading.began_at
         if seen is not None and seen.state == "unknown":
             plan.unknown.append(f"{account.username}: {seen.reason or 'could not be read'}")
             change = maker.signing_out(account, seen)

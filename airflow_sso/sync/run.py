@@ -56,6 +56,7 @@ class _Looked:
     reading: Reading
     plan: Plan
     unsafe: UnsafePlan | None
+    doubt: str | None
 
 
 def look(directory: Directory, mapping: Mapping, limits: Limits, *, progress: Progress = _silent) -> Outcome:
@@ -106,14 +107,14 @@ def carry_out(
     done_with = [mark for mark in plan.marks if not mark.read_again and mark.key not in done.read_again]
     apply.remember(done_with, work)
     quarantine.close(directory.authority, lease, carried_out=approved is not None)
-    bookmarks.move(directory.authority, found.reading, "applied" if done.changed else "nothing", lease)
+    result: Literal["nothing", "applied"] = "applied" if done.changed else "nothing"
+    if found.doubt:
+        bookmarks.stay(directory.authority, result, found.doubt, lease)
+    else:
+        bookmarks.move(directory.authority, found.reading, result, lease)
     metrics.count("sync", provider=directory.name)
     _say(directory, plan, done.changed, reference)
-    return replace(
-        outcome,
-        result="applied" if done.changed else "nothing",
-        changed=done.changed,
-    )
+    return replace(outcome, result=result, changed=done.changed)
 
 
 def _look(
@@ -150,11 +151,12 @@ def _look(
         names_group=reader.names_group,
     )
     around = _circumstances(directory, reading, plan, limits, bookmark.population)
+    found = _Looked(reading=reading, plan=plan, unsafe=None, doubt=guard.doubt(plan, around, limits))
     try:
         guard.raise_if_unsafe(plan, around, limits, approval)
     except UnsafePlan as unsafe:
-        return _Looked(reading=reading, plan=plan, unsafe=unsafe)
-    return _Looked(reading=reading, plan=plan, unsafe=None)
+        return replace(found, unsafe=unsafe)
+    return found
 
 
 def _circumstances(
