@@ -14,7 +14,7 @@ from airflow_sso.accounts import fab_users, shutting
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.directory.failures import DirectoryUnreachable
 from airflow_sso.directory.snapshot import Observation
-from airflow_sso.sync import quarantine
+from airflow_sso.sync import apply, population, quarantine
 from airflow_sso.sync.guard import Limits
 from tests import sync_world
 from tests.sync_world import ADMINS, OPS, VIEWERS, Entry, World
@@ -423,3 +423,41 @@ def test_a_directory_that_lost_most_people_is_not_believed_the_second_time(
     assert world.sync().result == "nothing"
     assert world.sync().result == "nothing"
     assert world.active() == {"ada", "otto", "vera"}
+
+
+def test_the_last_admin_stays_though_the_plan_knew_of_another(world: World) -> None:
+    world.sync()
+    world.sign_up("grace", VIEWERS)
+    world.sync()
+    world.reader.touch("ada").state = "unusable"
+    world.reader.people["grace"].groups = {ADMINS}
+
+    def meanwhile(doing: str) -> None:
+        if doing.startswith("person") and "grace" in world.active():
+            world.operator_shuts("grace")
+
+    world.sync(progress=meanwhile)
+    assert "ada" in world.active()
+    assert world.roles_of("ada") == {"Admin"}
+    world.reader.changed.clear()
+    assert "admin" in world.sync().unsafe
+    world.operator_opens("grace")
+    world.sync()
+    assert world.roles_of("grace") == {"Admin"}
+    assert "ada" not in world.active()
+
+
+def test_the_new_admin_comes_before_the_old_one_goes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apply, "_IN_ONE_TRANSACTION", 1)
+    world.sync()
+    world.reader.touch("ada").state = "unusable"
+    world.reader.people["vera"].groups = {ADMINS}
+    admins = []
+
+    def count(_doing: str) -> None:
+        with world.engine.connect() as connection:
+            admins.append(len(population.admins(connection)))
+
+    world.sync(progress=count)
+    assert "ada" not in world.active()
+    assert 0 not in admins

@@ -42,12 +42,17 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """Under which lease and which reference everything is written."""
+    """Under which lease and which reference everything is written.
+
+    ``last_admin_may_go``
+        somebody has allowed that nobody is Admin any more.
+    """
 
     lease: Lease
     reference: str
     provider: str
     progress: Callable[[str], None]
+    last_admin_may_go: bool = False
 
 
 def end_sessions(plan: Plan, work: Work) -> int:
@@ -60,8 +65,14 @@ def end_sessions(plan: Plan, work: Work) -> int:
 
 
 def carry_out(plan: Plan, work: Work) -> Done:
-    """Everything that the plan says, in the order of the accounts' numbers."""
-    done = _in_parts(sorted(plan.changes, key=lambda change: change.account.user_id), work, _change)
+    """Everything that the plan says, in the order of the accounts' numbers; new Admins come first.
+
+    So that there is one at any moment, whatever stops this or keeps one of them from being changed.
+    """
+    ordered = sorted(plan.changes, key=lambda change: change.account.user_id)
+    done = _in_parts([change for change in ordered if change.is_admin_after], work, _change)
+    rest = _in_parts([change for change in ordered if not change.is_admin_after], work, _change)
+    done = Done(changed=done.changed + rest.changed, read_again=done.read_again + rest.read_again)
     remember([Mark(key, "stale", None) for key in done.read_again], work)
     return done
 
@@ -155,8 +166,10 @@ def _change(connection: Connection, journal: Journal, change: Change, work: Work
     user = _locked(connection, change)
     if user is None:
         return False
-    about = _about(change, work)
     account = change.account
+    if change.takes_admin and not (work.last_admin_may_go or _has_other_admins(connection, account)):
+        return False
+    about = _about(change, work)
     if account.drift:
         fab_users.change(connection, user.user_id, account.drift)
     if account.in_groups:
@@ -183,6 +196,11 @@ def _change(connection: Connection, journal: Journal, change: Change, work: Work
         connection, account.key, given=change.given, facts=change.facts, source=f"sync:{work.provider}"
     )
     return True
+
+
+def _has_other_admins(connection: Connection, account: Account) -> bool:
+    """Now: the plan was safe when it was made, but an operator, say, may have shut the other one since."""
+    return bool(population.admins(connection) - {account.user_id})
 
 
 def _locked(connection: Connection, change: Change) -> UserRow | None:

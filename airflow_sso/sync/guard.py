@@ -11,9 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from airflow_sso.sync.plan import Change, Plan
-
-ADMIN = "Admin"
+from airflow_sso.sync.plan import ADMIN, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +124,10 @@ def _too_many(going: Collection[int], around: Circumstances, limits: Limits) -> 
 
 def _no_admin(plan: Plan, around: Circumstances) -> dict[str, str]:
     was = sum(change.account.active and ADMIN in change.account.held for change in plan.changes)
-    stays = sum(_is_admin_after(change) for change in plan.changes)
+    stays = sum(change.is_admin_after for change in plan.changes)
     if was and not stays and not around.other_admins:
         return {"admin": "nobody who can sign in would be Admin any more"}
     return {}
-
-
-def _is_admin_after(change: Change) -> bool:
-    shut = change.shut is not None or (not change.account.active and change.lift is None)
-    return not shut and ADMIN in change.after
 
 
 def _directory(around: Circumstances, limits: Limits) -> dict[str, str]:

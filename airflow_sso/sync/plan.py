@@ -16,6 +16,7 @@ from airflow_sso.directory.snapshot import Observation, Reading
 from airflow_sso.role_mapping import Facts, RoleDecision, decide_by_facts, joined
 from airflow_sso.role_mapping import Mapping as RoleMapping
 
+ADMIN = "Admin"
 DIRECTORY = "directory"
 OPERATOR = "operator"
 _BY_ANOTHER_HAND = "deactivated by another hand than airflow-sso's"
@@ -84,6 +85,17 @@ class Change:
     read_as_out: bool = False
     end_before: datetime | None = None
     end_because: str = _SIGNED_OUT
+
+    @property
+    def is_admin_after(self) -> bool:
+        """Whether this account can do everything, once it is changed."""
+        shut = self.shut is not None or (not self.account.active and self.lift is None)
+        return not shut and ADMIN in self.after
+
+    @property
+    def takes_admin(self) -> bool:
+        """Whether it could before, and cannot then."""
+        return self.account.active and ADMIN in self.account.held and not self.is_admin_after
 
     @property
     def kind(self) -> Literal["deactivate", "reactivate", "roles", "sessions", "put back", "note"]:

@@ -18,8 +18,7 @@ from sqlalchemy.engine import Connection
 from airflow_sso import airflow_compat, database, models
 from airflow_sso.accounts import fab_users, links
 from airflow_sso.models import accounts, break_glass_pins, removals, sessions, shut_accounts
-from airflow_sso.sync.guard import ADMIN
-from airflow_sso.sync.plan import Account
+from airflow_sso.sync.plan import ADMIN, Account
 
 _AT_ONCE = 2000  # accounts
 _SHOWN = ("username", "email", "first_name", "last_name")
@@ -87,7 +86,7 @@ def open_accounts() -> int:
         return int(connection.scalar(query.where(users.c.active.is_(True))) or 0)
 
 
-def admins() -> frozenset[int]:
+def admins(connection: Connection) -> frozenset[int]:
     """Every active account that holds Admin, whoever made it."""
     users, roles, holds = fab_users.table(), fab_users.role_table(), fab_users.holds_table()
     query = (
@@ -96,8 +95,7 @@ def admins() -> frozenset[int]:
         .join(roles, roles.c.id == holds.c.role_id)
         .where(users.c.active.is_(True), roles.c.name == ADMIN)
     )
-    with airflow_compat.engine().connect() as connection:
-        return frozenset(connection.scalars(query))
+    return frozenset(connection.scalars(query))
 
 
 def _protected() -> frozenset[int]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from airflow_sso import audit, database, metrics, models
+from airflow_sso import airflow_compat, audit, database, metrics, models
 from airflow_sso.audit import Journal
 from airflow_sso.directory.failures import CursorExpired, DirectoryError
 from airflow_sso.directory.snapshot import Reading, Wanted
@@ -89,7 +89,13 @@ def carry_out(
         _failed(directory, failure, lease, reference)
         raise
     plan = found.plan
-    work = Work(lease=lease, reference=reference, provider=directory.name, progress=step)
+    work = Work(
+        lease=lease,
+        reference=reference,
+        provider=directory.name,
+        progress=step,
+        last_admin_may_go=approved is not None and "admin" in approved.reasons,
+    )
     outcome = Outcome(directory=directory.name, reference=reference, result="nothing", plan=plan)
     # Whom to ask about again is worth knowing whatever becomes of the rest.
     apply.remember([mark for mark in plan.marks if mark.read_again], work)
@@ -163,6 +169,8 @@ def _circumstances(
     directory: Directory, reading: Reading, plan: Plan, limits: Limits, population_before: int | None
 ) -> Circumstances:
     removed, shut = population.removed_lately(limits.window)
+    with airflow_compat.engine().connect() as connection:
+        admins = population.admins(connection)
     touched = {change.account.user_id for change in plan.changes}
     known = any(
         seen.state != "gone" for subject, seen in reading.people.items() if subject != directory.canary
@@ -171,7 +179,7 @@ def _circumstances(
         open_accounts=population.open_accounts(),
         removed_lately=removed,
         shut_lately=shut,
-        other_admins=len(population.admins() - touched),
+        other_admins=len(admins - touched),
         population=reading.population,
         population_before=population_before,
         canary=_canary(directory, reading),
