@@ -461,3 +461,18 @@ def test_the_new_admin_comes_before_the_old_one_goes(world: World, monkeypatch: 
     world.sync(progress=count)
     assert "ada" not in world.active()
     assert 0 not in admins
+
+
+def test_a_name_that_cannot_be_put_back_keeps_nobody_in(world: World) -> None:
+    world.sync()
+    users = fab_users.table()
+    world.write(update(users).where(users.c.username == "otto").values(username="otto2", last_name="Other"))
+    world.write(update(users).where(users.c.username == "vera").values(username="otto"))
+    world.reader.touch("otto").state = "unusable"
+    world.sync()
+    assert "otto2" not in world.active()
+    assert world.roles_of("otto2") == set()
+    world.sync()
+    assert world.roles_of("otto") == set()
+    assert world.roles_of("vera") == {"Viewer"}
+    assert world.sync().result == "nothing"

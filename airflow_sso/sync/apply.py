@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from sqlalchemy import bindparam, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from airflow_sso import airflow_compat, database
 from airflow_sso.accounts import ending, fab_users, links, register, roles, shutting
@@ -170,12 +170,8 @@ def _change(connection: Connection, journal: Journal, change: Change, work: Work
     if change.takes_admin and not (work.last_admin_may_go or _has_other_admins(connection, account)):
         return False
     about = _about(change, work)
-    if account.drift:
-        fab_users.change(connection, user.user_id, account.drift)
-    if account.in_groups:
-        fab_users.leave_groups(connection, user.user_id)
     if account.drift or account.in_groups:
-        journal.put_back(about, [*account.drift, *(["groups"] if account.in_groups else [])])
+        _put_back(connection, journal, about, account)
     if change.shut and change.stays_shut:
         shutting.note(connection, user, source=change.shut, reason=change.reason)
     elif change.shut:
@@ -196,6 +192,24 @@ def _change(connection: Connection, journal: Journal, change: Change, work: Work
         connection, account.key, given=change.given, facts=change.facts, source=f"sync:{work.provider}"
     )
     return True
+
+
+def _put_back(connection: Connection, journal: Journal, about: Subject, account: Account) -> None:
+    """What another hand changed; a name that is somebody else's now is in the way of nothing but itself."""
+    done = []
+    for name, value in account.drift.items():
+        try:
+            with connection.begin_nested():
+                fab_users.change(connection, account.user_id, {name: value})
+        except IntegrityError:
+            log.warning("airflow_sso: the %s of user %d is somebody else's now", name, account.user_id)
+        else:
+            done.append(name)
+    if account.in_groups:
+        fab_users.leave_groups(connection, account.user_id)
+        done.append("groups")
+    if done:
+        journal.put_back(about, done)
 
 
 def _has_other_admins(connection: Connection, account: Account) -> bool:
