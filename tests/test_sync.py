@@ -476,3 +476,19 @@ def test_a_name_that_cannot_be_put_back_keeps_nobody_in(world: World) -> None:
     assert world.roles_of("otto") == set()
     assert world.roles_of("vera") == {"Viewer"}
     assert world.sync().result == "nothing"
+
+
+def test_an_account_that_becomes_break_glass_meanwhile_is_left_alone(world: World) -> None:
+    world.sync()
+    world.reader.touch("otto").state = "unusable"
+
+    def meanwhile(doing: str) -> None:
+        if doing.startswith("person"):
+            users = fab_users.table()
+            whose = select(users.c.id).where(users.c.username == "otto").scalar_subquery()
+            pins = models.break_glass_pins
+            world.write(delete(pins))
+            world.write(insert(pins).values(name_key="otto", user_id=whose, pinned_at=models.now()))
+
+    world.sync(progress=meanwhile)
+    assert "otto" in world.active()

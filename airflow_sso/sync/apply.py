@@ -236,6 +236,7 @@ def _seen(account: Account) -> tuple[object, ...]:
         dict(account.drift),
         account.in_groups,
         account.observed_at,
+        account.is_protected,
     )
 
 

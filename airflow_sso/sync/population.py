@@ -65,7 +65,9 @@ def one(connection: Connection, key: str) -> Account | None:
     row = connection.execute(_query().where(accounts.c.identity_key == key)).first()
     if row is None:
         return None
-    return _account(row, _More(connection, row.user_id, row.user_id))
+    pinned = select(break_glass_pins.c.id).where(break_glass_pins.c.user_id == row.user_id)
+    is_protected = connection.execute(pinned).first() is not None
+    return _account(row, _More(connection, row.user_id, row.user_id), is_protected=is_protected)
 
 
 def removed_lately(window: timedelta) -> tuple[frozenset[int], int]:
