@@ -72,7 +72,7 @@ def carry_out(plan: Plan, work: Work) -> Done:
     ordered = sorted(plan.changes, key=lambda change: change.account.user_id)
     done = _in_parts([change for change in ordered if change.is_admin_after], work, _change)
     rest = _in_parts([change for change in ordered if not change.is_admin_after], work, _change)
-    done = Done(changed=done.changed + rest.changed, read_again=done.read_again + rest.read_again)
+    done = Done(changed=done.changed + rest.changed, read_again=done.read_again | rest.read_again)
     remember([Mark(key, "stale", None) for key in done.read_again], work)
     return done
 
