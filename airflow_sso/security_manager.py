@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
 from airflow.providers.fab.auth_manager.views.user import CustomUserOAuthModelView
 from flask import current_app, flash, redirect, request
 from flask_appbuilder.const import AUTH_OAUTH
+from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import airflow_compat, audit, config_location, database, pages
@@ -32,6 +34,8 @@ from airflow_sso.login.views import (
     ClosedPasswordView,
     SsoAuthView,
 )
+from airflow_sso.pages import status_view
+from airflow_sso.pages.status_view import SsoStatusView
 from airflow_sso.sync import at_sign_in, directories
 from airflow_sso.sync.schedule import Schedule
 from airflow_sso.urls import Urls
@@ -99,6 +103,9 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         self.appbuilder.add_view_no_menu(SsoSamlView())
         self.appbuilder.add_view_no_menu(SsoLogoutView())
         self.appbuilder.add_view_no_menu(SsoLocalView())
+        status = SsoStatusView()
+        self.appbuilder.add_view_no_menu(status)
+        current_app.register_error_handler(CSRFError, partial(status_view.form_refused, status))
         csrf = current_app.extensions.get("csrf")
         if csrf is not None:  # commands build this application without it
             by_hand.refuse_from_now_on()

@@ -112,6 +112,11 @@ class Urls:
         """The calm page after a sign-out; also the one post-logout redirect URI."""
         return self._at("/signed-out/")
 
+    @property
+    def sso_status(self) -> str:
+        """What administrators look at: providers, directories, plans that wait."""
+        return self._at("/sso-status/")
+
     def own_page(self, wanted: str | None) -> str:
         """``wanted`` if it is a page of ours, else Airflow's first page.
 

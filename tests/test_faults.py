@@ -437,6 +437,7 @@ def test_once_the_tables_are_made_sign_in_works_without_a_restart(act: Act, idp:
     may_come_back(idp, act.stack)
     visitor = act.stack.visitor()
     assert facts(visitor.at("/auth/login/"))[0] == "SSO-502"
+    assert facts(visitor.at("/auth/sso-status/"))[0] == "SSO-502"
     act.stack.home.migrate()
     visitor.sign_in("ada")
     assert visitor.who() == "ada@contoso.example"

@@ -42,6 +42,7 @@ MAY_IMPORT_AIRFLOW = {
     "auth_manager",
     "airflow_compat",
     "db_manager",
+    "plugin",
     "login.views",
     "login.saml_views",
     "login.logout_views",

@@ -295,6 +295,15 @@ def test_airflow_lists_us_among_its_providers(home: AirflowHome) -> None:
     assert "sign-in" in ours["description"]
 
 
+@pytest.mark.server
+def test_airflow_finds_our_menu_entry_and_no_flask_plugin(home: AirflowHome) -> None:
+    rows = listed(airflow(home, "plugins", "--output", "json"))
+    (ours,) = [row for row in rows if row["name"] == "airflow_sso"]
+    assert "auth/sso-status/" in str(ours["external_views"])
+    for old in ("flask_blueprints", "appbuilder_views", "appbuilder_menu_items"):
+        assert not ours.get(old), "Airflow would serve sign-in a second time, under /pluginsv2"
+
+
 @pytest.fixture(scope="module")
 def migrated(home: AirflowHome) -> AirflowHome:
     home.migrate()

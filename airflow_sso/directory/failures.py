@@ -47,3 +47,9 @@ class CredentialsRefused(DirectoryError):
 
 class CursorExpired(DirectoryError):
     """The place where reading changes was to go on is forgotten (fact B8): read everything."""
+
+
+def remedy_of(name: str) -> str:
+    """What helps against a failure of this class's name, as a bookmark keeps it."""
+    found = {one.__name__: one.remedy for one in DirectoryError.__subclasses__()}
+    return found.get(name, DirectoryError.remedy)

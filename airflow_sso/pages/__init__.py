@@ -44,11 +44,13 @@ def page(
     *,
     status: int = 200,
     form_goes_to: str = "'self'",
+    is_framed: bool = False,
     **context: object,
 ) -> flask.Response:
     """One of our pages as a response.
 
     :param form_goes_to: where a form on it may be sent to, and on to from there.
+    :param is_framed: whether Airflow's own interface shows it in a frame; no other site ever may.
     """
     html = flask.render_template(
         f"airflow_sso/{name}.html",
@@ -63,6 +65,12 @@ def page(
     response.headers["Content-Security-Policy"] = policy.replace(
         "form-action 'self'", f"form-action {form_goes_to}"
     )
+    if is_framed:
+        policy = response.headers["Content-Security-Policy"]
+        response.headers["Content-Security-Policy"] = policy.replace(
+            "frame-ancestors 'none'", "frame-ancestors 'self'"
+        )
+        response.headers["X-Frame-Options"] = "SAMEORIGIN"
     return response
 
 

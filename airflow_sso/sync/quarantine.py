@@ -115,6 +115,13 @@ def waiting(authority: str | None = None) -> list[Quarantined]:
         return _open(connection, authority)
 
 
+def find(plan_id: str) -> Quarantined | None:
+    """A plan of this id in whatever state; ``None`` when there never was one."""
+    with airflow_compat.engine().connect() as connection:
+        row = connection.execute(_all().where(quarantine.c.plan_id == plan_id)).first()
+    return _plan(row) if row else None
+
+
 def close(authority: str, lease: Lease, *, carried_out: bool) -> None:
     """A plan of this authority went through: none waits any more, and an approval is used up."""
     state = CARRIED_OUT if carried_out else SUPERSEDED

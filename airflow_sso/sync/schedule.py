@@ -54,6 +54,11 @@ class Schedule:
         self._started = threading.Lock()
         self._thread: threading.Thread | None = None
 
+    @property
+    def directories(self) -> tuple[Directory, ...]:
+        """What is read, also where nobody has started this."""
+        return self._directories
+
     def start(self) -> None:
         """Begin, if there is anything to read and this process has not begun yet."""
         if self._thread is not None or not self._directories or self._settings.sync.every == "never":
