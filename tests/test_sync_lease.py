@@ -133,10 +133,8 @@ def test_killed_at_any_moment_the_next_one_completes(world: World) -> None:
     chance = random.Random(11)
     seen = [0]
     for _ in range(8):
-        # The sessions of as many parts are ended first; then one of the first parts is begun.
-        parts = -(-(MANY - seen[-1]) // AT_ONCE)
-        when = chance.choice((parts // 2, parts + 1, parts + 2))
-        one = Running(path, people, hold_at="person", time=when, at_once=AT_ONCE)
+        left = -(-(MANY - seen[-1]) // AT_ONCE)
+        one = Running(path, people, hold_at="person", time=chance.randint(1, min(3, left)), at_once=AT_ONCE)
         assert one.is_held()
         one.go_on()
         time.sleep(chance.uniform(0.0, 0.15))
