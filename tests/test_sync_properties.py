@@ -54,7 +54,7 @@ from tests.sync_story import (
 )
 from tests.sync_world import ADMINS, AUTHORITY, OPS, ROLES, VIEWERS, Entry, World
 
-USUAL = 120
+USUAL = 60
 EXAMPLES = int(os.environ.get("SYNC_EXAMPLES", USUAL))
 MOMENTS = ("reading", "half of it", "read", "comparing", "person")
 FAILURES = [
