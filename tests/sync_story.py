@@ -33,6 +33,9 @@ class Clock:
     """Never stands still, and jumps ahead when it is told to."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.ahead = timedelta()
         self._last = datetime.min.replace(tzinfo=timezone.utc)
 

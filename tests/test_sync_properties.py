@@ -85,7 +85,7 @@ class Company(RuleBasedStateMachine):
         groups=st.lists(a_group_list, min_size=1, max_size=3), whole=st.booleans(), lingers=st.booleans()
     )
     def begin(self, groups: list[frozenset[str]], whole: bool, lingers: bool) -> None:
-        self.clock.ahead = timedelta()
+        self.clock.reset()
         self.world = World(self.world.engine)
         self.world.forget_everything()
         self.feed = Feed()
@@ -366,18 +366,17 @@ class Company(RuleBasedStateMachine):
                 break
         found = {name: (one.active, one.roles) for name, one in everybody(self.world).items() if name in due}
         assert found == due
-        before = everybody(self.world)
-        assert not any(
-            before[name].sessions
-            for name in due
-            if not before[name].active and name not in self.ledger.hand_off
-        )
+        now = everybody(self.world)
+        shut = [name for name in due if not now[name].active and name not in self.ledger.hand_off]
+        assert not any(now[name].sessions for name in shut)
         # What was gone or left aside last time is looked at once more.
         self._run()
+        before = everybody(self.world)
         outcome = self._run()
         assert outcome is not None
         assert outcome.result == "nothing"
         assert everybody(self.world) == before
+        assert {name: (one.active, one.roles) for name, one in before.items() if name in due} == due
 
     def _due(self) -> dict[str, tuple[bool, frozenset[str]]]:
         due = {}
