@@ -162,7 +162,9 @@ def everybody(world: World) -> dict[str, Person]:
         for user_id, source in connection.execute(select(shut.c.user_id, shut.c.source)):
             says[user_id].add(source)
         for user_id, session in connection.execute(
-            select(sessions.c.user_id, sessions.c.session_id).where(sessions.c.ended_at.is_(None))
+            select(sessions.c.user_id, sessions.c.session_id).where(
+                sessions.c.ended_at.is_(None), sessions.c.ends_at > models.now()
+            )
         ):
             opened[user_id].add(session)
         rows = connection.execute(select(users.c.id, users.c.username, users.c.active)).all()

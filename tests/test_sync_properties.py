@@ -70,7 +70,9 @@ a_group_list = st.frozensets(st.sampled_from((ADMINS, OPS, VIEWERS)), max_size=2
 #: Rather often the same one: most of what is interesting takes several steps.
 a_number = st.sampled_from((0, 0, 0, 1, 1, 2, 3, 4))
 a_moment = st.sampled_from(MOMENTS)
-a_deed = st.sampled_from(("shut", "open", "push", "pull", "off", "on", "role", "name", "sign up"))
+a_deed = st.sampled_from(
+    ("shut", "open", "push", "pull", "off", "on", "role", "name", "sign up", "push and pull")
+)
 
 
 class Company(RuleBasedStateMachine):
@@ -157,6 +159,10 @@ class Company(RuleBasedStateMachine):
         if deed == "sign up":
             if len(self.people) < MOST_PEOPLE:
                 self._sign_up(frozenset({VIEWERS}))
+            return
+        if deed == "push and pull":
+            self._do("push", number)
+            self._do("pull", number)
             return
         name = self._one(number)
         self.touched.add(name)
