@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from cryptography.fernet import Fernet
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from airflow_sso import certificates, yaml_document
@@ -99,6 +100,10 @@ class SyncSettings(Strict):
 
 _BreakGlassName = Annotated[str, Field(min_length=1, max_length=250)]
 _MOST_BREAK_GLASS = 20
+_NO_FERNET_KEY = (
+    "is no Fernet key: 32 random bytes in URL-safe base64, as "
+    'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())" makes one'
+)
 
 
 class _Rest(Strict):
@@ -302,7 +307,8 @@ def _note_what_is_not_there(document: Document, entry: dict[str, Any], place: Pl
     if auth:
         _revealed(document, auth.references, (*place, "client_auth"))
     if directory:
-        _revealed(document, directory.references, (*place, "directory"))
+        values = _revealed(document, directory.references, (*place, "directory"))
+        _note_keys_that_are_none(document, values, (*place, "directory"))
     keys = _alone(KeyPair, entry, "keys")
     if keys:
         _note_unusable_keys(document, keys, (*place, "keys"))
@@ -329,6 +335,15 @@ def _revealed(
         except SecretUnavailable as cause:
             document.add(at, cause.naming(document.as_written((*at, reference.kind), reference.name)))
     return values
+
+
+def _note_keys_that_are_none(document: Document, values: Mapping[tuple[str, ...], str], place: Place) -> None:
+    for step, value in values.items():
+        if step[0] == "keys":
+            try:
+                Fernet(value)
+            except ValueError:
+                document.add((*place, "keys", int(step[1])), _NO_FERNET_KEY)
 
 
 def _note_unusable_keys(document: Document, keys: KeyPair, place: Place) -> None:

@@ -86,7 +86,7 @@ class DirectorySettings(Strict):
     keys: Annotated[tuple[Secret, ...], Field(min_length=1, max_length=5)] | None = None
     """Probe: Fernet keys that refresh tokens are kept under; the first encrypts, every one decrypts."""
     every: Duration | None = None
-    """Probe: how often each person is asked about, five minutes at least; default ``15m``."""
+    """Probe: how often each person is asked about, 5m to 1d; default ``15m``."""
     insecure_http: bool = False
     """Allow plain http to a host that is not this machine."""
     insecure_host: str | None = None
@@ -120,8 +120,8 @@ class DirectorySettings(Strict):
             raise ValueError("token_url goes with client_id and client_auth: {secret: ...}")
         if self.type == "pingone" and self.client_auth and not self.client_auth.secret:
             raise ValueError("client_auth: PingOne's worker application takes a secret")
-        if self.type == "probe" and self.every and self.every.total_seconds() < 300:
-            raise ValueError("every may be 5m at least: the provider counts these calls (fact H8)")
+        if self.type == "probe" and self.every and not 300 <= self.every.total_seconds() <= 86400:
+            raise ValueError("every may be 5m to 1d: the provider counts these calls (fact H8)")
         return self
 
     def completed(self, provider: Any) -> DirectorySettings:

@@ -38,6 +38,8 @@ class Identity:
         how the provider's own notices name the person (``sub``, NameID), which need not be ``subject``.
     ``session_ends_at``
         until when the provider lets a session go on, at most (``SessionNotOnOrAfter``).
+    ``refresh_token``
+        to be kept for the probe; ``None`` unless that is on.
     ``sign_out_hints``
         what signing out at the provider asks for; empty unless ``provider_sign_out`` is on.
     """
@@ -62,6 +64,7 @@ class Identity:
     provider_subject: str | None = None
     session_ends_at: datetime | None = None
     sign_out_hints: Mapping[str, str] = field(default_factory=dict)
+    refresh_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.authority or not self.subject:

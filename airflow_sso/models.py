@@ -141,7 +141,8 @@ quarantine = Table(
     Column("approved_by", Text, nullable=True),
 )
 
-#: Refresh tokens for the probe, encrypted under keys of the configuration.
+#: For the probe, encrypted under keys of the configuration: a person's refresh token, and what asking
+#: with it told last, which stays when the token is dead.
 refresh_tokens = Table(
     "sso_refresh_token",
     metadata,

@@ -55,6 +55,15 @@ class EntraOidc(OidcProvider):
 
     _host_is_safe = field_validator("insecure_authority_host")(safe_url)
 
+    @model_validator(mode="after")
+    def _a_probe_has_tokens(self) -> EntraOidc:
+        if self.is_probed and "offline_access" not in self.scopes:  # fact H9
+            raise ValueError(
+                "directory: type: probe needs refresh tokens, which Entra gives for one scope only: write "
+                f"scopes: [{', '.join((*self.scopes, 'offline_access'))}]"
+            )
+        return self
+
 
 class PingOneOidc(OidcProvider):
     """PingOne: one entry an environment."""

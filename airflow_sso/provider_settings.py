@@ -75,8 +75,15 @@ class Provider(Strict):
     def shown_as(self) -> str:
         return self.label or self.name
 
+    @property
+    def is_probed(self) -> bool:
+        """Whether refresh tokens are kept, because no directory can be read."""
+        return self.directory is not None and self.directory.type == "probe"
+
     @model_validator(mode="after")
     def _directory_is_complete(self) -> Provider:
+        if self.is_probed and self.protocol != "oidc":
+            raise ValueError("directory: type: probe needs protocol: oidc; SAML has no refresh tokens")
         if self.directory:
             try:
                 self.directory.completed(self)

@@ -167,12 +167,14 @@ def _open_doors(flask_config: Mapping[str, Any]) -> tuple[Doors, Schedule | None
     try:
         loaded = config_location.load(flask_config)
         found = directories.of(loaded.settings) if loaded.settings else ()
+        by_authority = {one.authority: one for one in found}
         opened = doors.make(
             loaded,
             fallback_url=fallback_url,
             prefix=airflow_compat.AUTH_PREFIX,
             known_roles=_known_roles,
-            ask_directory=at_sign_in.asker({one.authority: one for one in found}),
+            ask_directory=at_sign_in.asker(by_authority),
+            keep_refresh_token=at_sign_in.keeper(by_authority),
         )
         schedule = Schedule(loaded.settings, found, opened.current_mapping) if loaded.settings else None
         return opened, schedule

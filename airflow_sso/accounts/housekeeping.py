@@ -20,6 +20,7 @@ from airflow_sso.models import (
     logout_notices,
     quarantine,
     removals,
+    refresh_tokens,
     session_paths,
     sessions,
     throttles,
@@ -34,6 +35,8 @@ _ENDED_SESSIONS_KEPT = timedelta(days=7)
 #: The longest window that removals are counted in (``sync.max_deactivations``).
 _REMOVALS_KEPT = timedelta(days=31)
 _SHORT_LIVED_KEPT = timedelta(hours=1)
+#: Of whomever the probe has not asked for so long, or who has been told to sign in anew: fact A31.
+_REFRESH_TOKENS_KEPT = timedelta(days=90)
 
 
 class _Sweeper:
@@ -65,6 +68,7 @@ def sweep() -> None:
         (break_glass_links, break_glass_links.c.expires_at < now),
         (removals, removals.c.at < now - _REMOVALS_KEPT),
         (quarantine, quarantine.c.expires_at < now - _REMOVALS_KEPT),
+        (refresh_tokens, refresh_tokens.c.asked_at < now - _REFRESH_TOKENS_KEPT),
         (throttles, throttles.c.last_failure_at < now - _SHORT_LIVED_KEPT),
     )
     for table, condition in over:

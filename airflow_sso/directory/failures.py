@@ -33,6 +33,15 @@ class DirectoryUnreadable(DirectoryError):
     remedy = "The directory's answer is not what its documentation says; nothing was changed."
 
 
+class ConfigurationAlarm(DirectoryUnreadable):
+    """So many people were refused alike that it can only be a change of the configuration there."""
+
+    remedy = (
+        "Look at the application's consent, assignment and policies at the provider; nothing was changed. "
+        "If it is meant, end these people's access there, or with airflow-sso."
+    )
+
+
 class PermissionMissing(DirectoryError):
     """Our application may not read this (403); users are fine."""
 

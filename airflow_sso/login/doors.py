@@ -77,6 +77,9 @@ class Doors:
     ask_directory: Callable[[Identity, Mapping], Identity] = lambda identity, _mapping: identity
     """The identity with what its directory says in place of what the provider said."""
 
+    keep_refresh_token: Callable[[Identity], None] = lambda _identity: None
+    """Keeps what a sign-in brought along for the probe, where there is one; raises nothing."""
+
     def require_open(self) -> None:
         """:raises ConfigurationFaulty: when there is no door that anybody could use."""
         if not self.open:
@@ -107,10 +110,12 @@ def make(
     prefix: str,
     known_roles: Callable[[], Collection[str]],
     ask_directory: Callable[[Identity, Mapping], Identity],
+    keep_refresh_token: Callable[[Identity], None],
 ) -> Doors:
     """The doors that a configuration opens, saying every fault and every weakened check in the log.
 
     :param ask_directory: see :attr:`Doors.ask_directory`.
+    :param keep_refresh_token: see :attr:`Doors.keep_refresh_token`.
     :param fallback_url: where our pages are while the configuration says nothing usable.
     """
     faults = tuple(str(fault) for fault in loaded.faults)
@@ -150,6 +155,7 @@ def make(
         public_role=settings.public_role,
         settings=settings,
         ask_directory=ask_directory,
+        keep_refresh_token=keep_refresh_token,
     )
 
 

@@ -32,7 +32,8 @@ class Expected:
 
     issuer: str
     client_id: str
-    nonce: str
+    nonce: str | None
+    """``None`` for a refreshed token alone, which belongs to no attempt (Core, section 12.2)."""
     algorithms: tuple[str, ...]
     clock_skew: timedelta
     now: float
@@ -129,9 +130,9 @@ def completed_by_userinfo(
 # --- the checks -------------------------------------------------------------------------------------
 
 
-def _required_strings(claims: dict[str, Any], _expected: Expected) -> None:
-    """Core 2: iss and sub are required; nonce because we sent one."""
-    for name in ("iss", "sub", "nonce"):
+def _required_strings(claims: dict[str, Any], expected: Expected) -> None:
+    """Core 2: iss and sub are required; nonce if we sent one."""
+    for name in ("iss", "sub", *(() if expected.nonce is None else ("nonce",))):
         if not isinstance(claims.get(name), str) or not claims[name]:
             raise ClaimMissing(f"the claim {name} is missing or not a string")
     if len(claims["sub"]) > 1000:
@@ -174,6 +175,8 @@ def _times(claims: dict[str, Any], expected: Expected) -> None:
 
 def _nonce(claims: dict[str, Any], expected: Expected) -> None:
     """Core 3.1.3.7 (11): made for this attempt; a ``nonce_supported`` claim changes nothing."""
+    if expected.nonce is None:
+        return
     if not hmac.compare_digest(claims["nonce"].encode(), expected.nonce.encode()):
         raise NotOurAttempt("the nonce is not that of this attempt")
 

@@ -16,7 +16,7 @@ import flask
 from airflow_sso import audit, database, pages, role_mapping
 from airflow_sso.accounts import provisioning, sessions
 from airflow_sso.accounts.register import Credential, Opening
-from airflow_sso.errors import NotReady, SsoError, TablesMissing
+from airflow_sso.errors import DisabledInDirectory, NotReady, SsoError, TablesMissing
 from airflow_sso.login import browser
 from airflow_sso.login.attempt import Attempt
 from airflow_sso.login.doors import Door, Doors
@@ -75,15 +75,22 @@ class Journey:
         decision = role_mapping.decide(identity, mapping)
         opening = sessions.opening(identity, doors.limits, attempt.started_at)
         reference = flask.g.sso_reference
-        credential = provisioning.admit(
-            identity,
-            decision,
-            opening,
-            reference,
-            adopts=door.adopts(identity),
-            reserved=doors.break_glass,
-        )
-        return self.enter(credential, opening, attempt.next_url)
+        try:
+            credential = provisioning.admit(
+                identity,
+                decision,
+                opening,
+                reference,
+                adopts=door.adopts(identity),
+                reserved=doors.break_glass,
+            )
+        except DisabledInDirectory:
+            # Where only a probe says so, that the provider let them in is what it has to hear.
+            doors.keep_refresh_token(identity)
+            raise
+        response = self.enter(credential, opening, attempt.next_url)
+        doors.keep_refresh_token(identity)
+        return response
 
     def enter(self, credential: Credential, opening: Opening, next_url: str) -> Any:
         """Sign the browser in to a session that has been recorded, and send it on."""

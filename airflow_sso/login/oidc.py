@@ -33,6 +33,7 @@ from airflow_sso.login.attempt import Attempt
 from airflow_sso.login.claims import missing_claims, to_identity
 from airflow_sso.login.discovery import Metadata, ProviderDocuments
 from airflow_sso.login.doors import SignOut
+from airflow_sso.login.refresh import usable_token
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.oidc_settings import OidcProvider
 
@@ -89,6 +90,8 @@ class OidcDoor:
         if missing and metadata.userinfo_endpoint and vendor_of(self.settings).userinfo:
             claims = self._completed(claims, missing, metadata.userinfo_endpoint, answer.get("access_token"))
         identity = to_identity(claims, self.settings)
+        if self.settings.is_probed:
+            identity = dataclasses.replace(identity, refresh_token=usable_token(answer))
         if not self.settings.provider_sign_out:
             return identity
         return dataclasses.replace(identity, sign_out_hints=self._hints(claims, answer["id_token"]))

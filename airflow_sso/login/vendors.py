@@ -64,6 +64,8 @@ class OidcVendor(Vendor):
         what our client assertions are signed with (RFC 7523).
     ``logout_hint_claim``
         the claim of the ID token that its sign-out takes as ``logout_hint``.
+    ``tells_codes``
+        whether a refusal comes with codes of the vendor's own (fact A18).
     ``older_sign_out``
         where servers without the standard's ``end_session_endpoint`` sign out, by its name in the
         discovery document, and the parameter there that says where to go afterwards.
@@ -77,6 +79,7 @@ class OidcVendor(Vendor):
     userinfo: bool = True
     switch_prompt: str = "login"
     logout_hint_claim: str | None = None
+    tells_codes: bool = False
     older_sign_out: tuple[str, str] | None = None
 
 
@@ -173,6 +176,7 @@ OIDC_VENDORS: dict[str, OidcVendor] = {
         algorithms=("RS256",),
         switch_prompt="select_account",
         logout_hint_claim="login_hint",  # fact A28
+        tells_codes=True,
         client_auth_method="post",
         assertion_algorithm="PS256",  # fact A20
         userinfo=False,  # fact A32: it knows no groups, and nothing that the ID token lacks

@@ -39,6 +39,20 @@ def asker(directories: Mapping[str, Directory]) -> Callable[[Identity, RoleMappi
     return ask
 
 
+def keeper(directories: Mapping[str, Directory]) -> Callable[[Identity], None]:
+    """What :attr:`~airflow_sso.login.doors.Doors.keep_refresh_token` is to be.
+
+    :param directories: by authority.
+    """
+
+    def keep(identity: Identity) -> None:
+        directory = directories.get(identity.authority)
+        if directory is not None and directory.tokens is not None:
+            directory.tokens.keep(identity)
+
+    return keep
+
+
 def _asked(directory: Directory, identity: Identity, mapping: RoleMapping) -> Identity:
     """The identity with the directory's groups.
 

@@ -255,13 +255,17 @@ class _Maker:
             after=account.held,
             given=account.given,
             end_before=end_before,
-            end_because=seen.reason,
+            end_because=seen.reason or _SIGNED_OUT,
         )
 
     def _decision(self, account: Account) -> RoleDecision:
         read = self._reading.facts_of(account.subject, self._supplies)
         known = joined(account.facts, read, self._mapping, self._names_group)
-        return decide_by_facts(known.facts, self._mapping, untold=known.untold)
+        # Groups that are read as unknown are too many to be told: then no rule but deny decides.
+        overage = "group" in read and read["group"] is None
+        return decide_by_facts(
+            known.facts, self._mapping, untold=known.untold, group_overage=overage
+        )
 
     def _why_out(self, account: Account, seen: Observation | None) -> str | None:
         """What the directory says against the person; ``None`` when it says nothing."""
