@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from airflow_sso import config, models
 from airflow_sso.accounts import housekeeping
@@ -44,7 +44,7 @@ from airflow_sso.login.refresh import Refresher
 from airflow_sso.oidc_settings import EntraOidc, GenericOidc, OidcProvider
 from airflow_sso.refresh import Granted, Kept, Refused
 from airflow_sso.secret import Secret
-from airflow_sso.sync import at_sign_in, directories, quarantine
+from airflow_sso.sync import at_sign_in, directories, quarantine, run
 from airflow_sso.sync.directories import Directory
 from airflow_sso.sync.guard import Limits
 from devidp.server import Handle
@@ -175,7 +175,7 @@ def rows(world: World) -> list[Any]:
 
 def test_a_token_is_kept_encrypted_and_replaced_at_the_next_sign_in(probed: Probed) -> None:
     assert probed.token_of("otto") == "otto-0"
-    assert all("-0" not in row.token and row.token.startswith("gAAAA") for row in rows(probed.world))
+    assert all(row.token.startswith("gAAAA") and "otto-0" not in row.token for row in rows(probed.world))
     probed.tokens.keep(identity("otto", refresh_token="another"))
     assert probed.token_of("otto") == "another"
     assert len(rows(probed.world)) == 3
@@ -288,6 +288,13 @@ def test_a_run_asks_about_no_more_than_it_may(empty: Probed, monkeypatch: pytest
     assert empty.provider.asked[2] == "c"
 
 
+def test_whose_account_was_deleted_is_not_asked_about(probed: Probed) -> None:
+    users = sync_world.fab_users.table()
+    probed.world.write(delete(users).where(users.c.username == "vera"))
+    probed.run()
+    assert sorted(probed.provider.asked) == ["ada", "otto"]
+
+
 def test_the_turn_varies_by_a_tenth(probed: Probed) -> None:
     spread = ProbeReader(probed.ask, probed.tokens, EVERY)._spread
     drawn = [spread() for _ in range(300)]
@@ -307,6 +314,15 @@ def test_two_who_ask_at_once_show_a_token_once(probed: Probed) -> None:
     seen = probed.tokens.all()
     assert all(probed.tokens.claim(one) for one in seen)
     assert not any(probed.tokens.claim(one) for one in seen)
+    probed.due()
+
+    def another_asks() -> None:
+        probed.provider.before_the_answer = lambda: None
+        run.look(probed.world.directory, probed.world.mapping, probed.world.limits)
+
+    probed.provider.before_the_answer = another_asks
+    probed.world.sync()
+    assert sorted(probed.provider.shown) == ["ada-0", "otto-0", "vera-0"]
 
 
 def test_a_rotated_token_is_kept_before_anything_else_is_done(probed: Probed) -> None:
@@ -370,7 +386,8 @@ def test_too_many_groups_change_nothing(probed: Probed, app_roles: Any) -> None:
     probed.ask = ask
     probed.use(probed.tokens)
     before = probed.world.state()
-    probed.run()
+    outcome = probed.run()
+    assert (outcome.result, outcome.plan.changes) == ("nothing", [])
     assert probed.world.state() == before
 
 
@@ -418,7 +435,8 @@ def test_a_dead_grant_ends_the_sessions_and_shuts_nothing(probed: Probed, answer
     assert probed.token_of("otto") is None
     assert probed.world.events("access_ended") == ["otto"]
     again = probed.world.open_session("otto")
-    assert probed.run().result == "nothing"
+    outcome = probed.run()
+    assert (outcome.result, outcome.plan.unknown) == ("nothing", [])
     assert again in probed.world.open_sessions()
 
 
