@@ -263,9 +263,7 @@ class _Maker:
         known = joined(account.facts, read, self._mapping, self._names_group)
         # Groups that are read as unknown are too many to be told: then no rule but deny decides.
         overage = "group" in read and read["group"] is None
-        return decide_by_facts(
-            known.facts, self._mapping, untold=known.untold, group_overage=overage
-        )
+        return decide_by_facts(known.facts, self._mapping, untold=known.untold, group_overage=overage)
 
     def _why_out(self, account: Account, seen: Observation | None) -> str | None:
         """What the directory says against the person; ``None`` when it says nothing."""
