@@ -6,6 +6,7 @@ What must stay true: an account that we make holds no password that anything cou
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
@@ -91,6 +92,13 @@ def by_id(connection: Connection, user_id: int) -> UserRow | None:
     return to_row(connection.execute(query).first())
 
 
+def by_ids(connection: Connection, user_ids: Collection[int]) -> dict[int, UserRow]:
+    """The user rows of these numbers that are there."""
+    query = select(*row_columns()).where(table().c.id.in_(user_ids))
+    found = (to_row(row) for row in connection.execute(query))
+    return {user.user_id: user for user in found if user}
+
+
 def password_of(connection: Connection, user_id: int) -> str | None:
     """The hash of a user's password, as Flask-AppBuilder keeps it."""
     password: str | None = connection.scalar(select(table().c.password).where(table().c.id == user_id))
@@ -171,14 +179,41 @@ def set_roles(
 
     A wanted role that does not exist is not made, and is missing from the answer.
     """
-    roles, holds = _tables()["ab_role"], _tables()["ab_user_role"]
-    changing = set(held) ^ set(wanted)
-    query = select(roles.c.id, roles.c.name).where(roles.c.name.in_(changing))
-    ids = {row.name: row.id for row in connection.execute(query)}
-    lost = [ids[name] for name in set(held) - set(wanted) if name in ids]
-    gained = [ids[name] for name in set(wanted) - set(held) if name in ids]
-    if lost:
-        connection.execute(delete(holds).where(and_(holds.c.user_id == user_id, holds.c.role_id.in_(lost))))
-    if gained:
-        connection.execute(insert(holds), [{"user_id": user_id, "role_id": role} for role in sorted(gained)])
-    return frozenset(name for name in wanted if name in held or name in ids)
+    writing = RoleWriting(connection)
+    after = writing.set_roles(user_id, held, wanted)
+    writing.write()
+    return after
+
+
+class RoleWriting:
+    """The roles of several users, set one by one and written together."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._ids: dict[str, int] | None = None
+        self._lost: dict[int, list[int]] = defaultdict(list)
+        self._gained: list[dict[str, int]] = []
+
+    def set_roles(self, user_id: int, held: Collection[str], wanted: Collection[str]) -> frozenset[str]:
+        """As :func:`set_roles`, and nothing is written before :meth:`write`."""
+        if self._ids is None:
+            roles = _tables()["ab_role"]
+            rows = self._connection.execute(select(roles.c.id, roles.c.name))
+            self._ids = {row.name: row.id for row in rows}
+        ids = self._ids
+        for name in set(held) - set(wanted):
+            if name in ids:
+                self._lost[ids[name]].append(user_id)
+        gained = sorted(ids[name] for name in set(wanted) - set(held) if name in ids)
+        self._gained += [{"user_id": user_id, "role_id": role} for role in gained]
+        return frozenset(name for name in wanted if name in held or name in ids)
+
+    def write(self) -> None:
+        """A statement a role that is taken, and one for all that are given."""
+        holds = _tables()["ab_user_role"]
+        for role, user_ids in sorted(self._lost.items()):
+            these = and_(holds.c.role_id == role, holds.c.user_id.in_(user_ids))
+            self._connection.execute(delete(holds).where(these))
+        if self._gained:
+            self._connection.execute(insert(holds), self._gained)
+        self._lost, self._gained = defaultdict(list), []

@@ -6,11 +6,14 @@ or code that a provider issued.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import Connection
 
 from airflow_sso import models
@@ -108,17 +111,37 @@ def seen(
     connection.execute(update(accounts).where(accounts.c.identity_key == key).values(**values))
 
 
-def followed(
-    connection: Connection, key: str, *, given: frozenset[str], facts: Facts | None, source: str
-) -> None:
-    """Keep what the directory told of a person between sign-ins, and which roles the mapping gave by it.
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What the directory told of a person between sign-ins, and which roles the mapping gave by it.
 
-    :param facts: ``None`` where nothing new was told.
+    ``facts`` is ``None`` where nothing new was told.
     """
-    values: dict[str, Any] = {"given_roles": json.dumps(sorted(given)), "observed_at": models.now()}
-    if facts is not None:
-        values["facts"] = written(facts, source)
-    connection.execute(update(accounts).where(accounts.c.identity_key == key).values(**values))
+
+    key: str
+    given: frozenset[str]
+    facts: Facts | None
+
+
+def followed(connection: Connection, people: Iterable[Followed], source: str) -> None:
+    """Keep what the directory told of several people, in two statements at most."""
+    now = models.now()
+    new, same = list[dict[str, Any]](), list[dict[str, Any]]()
+    for one in people:
+        values = {"of_key": one.key, "gave": json.dumps(sorted(one.given)), "at": now}
+        if one.facts is None:
+            same.append(values)
+        else:
+            new.append({**values, "told": written(one.facts, source)})
+    statement = (
+        update(accounts)
+        .where(accounts.c.identity_key == bindparam("of_key"))
+        .values(given_roles=bindparam("gave"), observed_at=bindparam("at"))
+    )
+    if same:
+        connection.execute(statement, same)
+    if new:
+        connection.execute(statement.values(facts=bindparam("told")), new)
 
 
 def written(facts: Facts, source: str) -> str:
@@ -136,7 +159,18 @@ def written(facts: Facts, source: str) -> str:
 
 def read_back(kept: str) -> Facts:
     """What :func:`written` was given."""
-    return {
-        fact: None if entry["value"] is None else frozenset(entry["value"])
-        for fact, entry in json.loads(kept).items()
+    return _as_facts(
+        tuple(
+            (fact, None if entry["value"] is None else tuple((type(one), one) for one in entry["value"]))
+            for fact, entry in json.loads(kept).items()
+        )
+    )
+
+
+@functools.lru_cache(maxsize=1000)
+def _as_facts(told: tuple[tuple[str, tuple[tuple[type, Any], ...] | None], ...]) -> Facts:
+    """One object for all who have the same facts; with types, because 1 and True are equal in Python."""
+    facts = {
+        fact: None if values is None else frozenset(value for _, value in values) for fact, values in told
     }
+    return MappingProxyType(facts)

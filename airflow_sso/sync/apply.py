@@ -18,6 +18,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from airflow_sso import airflow_compat, database
 from airflow_sso.accounts import ending, fab_users, links, register, roles, shutting
 from airflow_sso.accounts.ending import Endings
+from airflow_sso.accounts.fab_users import RoleWriting
+from airflow_sso.accounts.links import Followed
 from airflow_sso.accounts.matching import UserRow
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.models import accounts
@@ -93,9 +95,6 @@ def remember(marks: Iterable[Mark], work: Work) -> None:
             )
 
 
-_Step = Callable[[Connection, Journal, Change, Work], bool]
-
-
 def _in_parts(changes: Sequence[Change], work: Work, step: _Step) -> Done:
     done = Done()
     for number, part in enumerate(_parts(changes, _IN_ONE_TRANSACTION)):
@@ -118,54 +117,93 @@ def _alone(change: Change, work: Work, step: _Step, done: Done) -> None:
         done.read_again.add(change.account.key)
 
 
-def _together(part: Sequence[Change], work: Work, step: _Step, done: Done) -> None:
+def _together(changes: Sequence[Change], work: Work, step: _Step, done: Done) -> None:
     """Some changes in one transaction; each is done wholly, or left because it is stale."""
     journal = Journal(work.reference)
     stale = set()
     with database.transaction() as connection:
         work.lease.require(connection)
-        for change in part:
-            if not step(connection, journal, change, work):
+        part = _Part(connection, journal, work, changes)
+        for change in changes:
+            user = part.as_planned(change)
+            if user is None or not step(part, change, user):
                 stale.add(change.account.key)
+        part.write()
         journal.write(connection)
     journal.say()
-    for change in part:
+    for change in changes:
         airflow_compat.forget_cached_user(change.account.user_id)
-    done.changed += len(part) - len(stale)
+    done.changed += len(changes) - len(stale)
     done.read_again |= stale
 
 
-def _end_sessions(connection: Connection, journal: Journal, change: Change, work: Work) -> bool:
-    user = _locked(connection, change)
-    if user is None:
-        return False
+class _Part:
+    """Some people in one transaction: their locks are held, and what they are was read after that.
+
+    What is the same for many is written for all of them at once, by :meth:`write`.
+    """
+
+    def __init__(
+        self, connection: Connection, journal: Journal, work: Work, changes: Sequence[Change]
+    ) -> None:
+        self.connection, self.journal, self.work = connection, journal, work
+        register.lock_all(connection, [change.account.user_id for change in changes])
+        self._now = population.some(connection, [change.account.key for change in changes])
+        self._users = fab_users.by_ids(connection, [account.user_id for account in self._now.values()])
+        self.roles = RoleWriting(connection)
+        self.followed: list[Followed] = []
+
+    def as_planned(self, change: Change) -> UserRow | None:
+        """The user, if everything is still as the plan saw it; each only once."""
+        now = self._now.get(change.account.key)
+        if now is None or _seen(now) != _seen(change.account):
+            return None
+        return self._users.pop(now.user_id, None)
+
+    def leaves_an_admin(self, account: Account) -> bool:
+        """The plan was safe when it was made; an operator, say, may have shut the other one since."""
+        if self.work.last_admin_may_go:
+            return True
+        self.roles.write()  # those who have just lost it are none of the others
+        return bool(population.admins(self.connection) - {account.user_id})
+
+    def write(self) -> None:
+        self.roles.write()
+        links.followed(self.connection, self.followed, f"sync:{self.work.provider}")
+
+
+_Step = Callable[[_Part, Change, UserRow], bool]
+
+
+def _end_sessions(part: _Part, change: Change, user: UserRow) -> bool:
     if change.read_as_out:
-        ended = ending.of_person(connection, user.user_id, change.reason)
-        _on_record(journal, change, work, ended, change.reason)
+        ended = ending.of_person(part.connection, user.user_id, change.reason)
+        _on_record(part, change, ended, change.reason)
     else:
-        _end_older(connection, journal, change, work)
+        _end_older(part, change)
     return True
 
 
-def _end_older(connection: Connection, journal: Journal, change: Change, work: Work) -> None:
+def _end_older(part: _Part, change: Change) -> None:
     """End the sessions that began before the person was to sign in anew."""
     if change.end_before is not None:
         because, user_id = change.end_because, change.account.user_id
-        older = ending.of_person_before(connection, user_id, change.end_before, because)
-        _on_record(journal, change, work, older, because)
+        older = ending.of_person_before(part.connection, user_id, change.end_before, because)
+        _on_record(part, change, older, because)
 
 
-def _on_record(journal: Journal, change: Change, work: Work, ended: Endings, because: str) -> None:
+def _on_record(part: _Part, change: Change, ended: Endings, because: str) -> None:
     if ended:
         sessions = [one.session_id for one in ended]
-        journal.access_ended(_about(change, work), because=because, sessions=sessions)
+        part.journal.access_ended(_about(change, part.work), because=because, sessions=sessions)
 
 
-def _change(connection: Connection, journal: Journal, change: Change, work: Work) -> bool:
-    """One person, whole; ``False`` when the account is not as the plan saw it."""
-    user = _locked(connection, change)
-    if user is None:
+def _change(part: _Part, change: Change, user: UserRow) -> bool:
+    """One person, whole; ``False`` when they are to be left as they are for now."""
+    connection, journal = part.connection, part.journal
+    if change.takes_admin and not part.leaves_an_admin(change.account):
         return False
+    about = _about(change, part.work)
     account = change.account
     if change.takes_admin and not (work.last_admin_may_go or _has_other_admins(connection, account)):
         return False
@@ -184,13 +222,11 @@ def _change(connection: Connection, journal: Journal, change: Change, work: Work
     elif change.removes:
         shutting.count_removal(connection, user.user_id, shutting.DIRECTORY)
         ended = ending.of_person(connection, user.user_id, "no role is left")
-        _on_record(journal, change, work, ended, "no role is left")
+        _on_record(part, change, ended, "no role is left")
     else:
-        _end_older(connection, journal, change, work)
-    roles.hold(connection, journal, about, held=account.held, wanted=change.after, reason=change.reason)
-    links.followed(
-        connection, account.key, given=change.given, facts=change.facts, source=f"sync:{work.provider}"
-    )
+        _end_older(part, change)
+    roles.hold_later(part.roles, journal, about, held=account.held, wanted=change.after, reason=change.reason)
+    part.followed.append(Followed(account.key, change.given, change.facts))
     return True
 
 
@@ -210,20 +246,6 @@ def _put_back(connection: Connection, journal: Journal, about: Subject, account:
         done.append("groups")
     if done:
         journal.put_back(about, done)
-
-
-def _has_other_admins(connection: Connection, account: Account) -> bool:
-    """Now: the plan was safe when it was made, but an operator, say, may have shut the other one since."""
-    return bool(population.admins(connection) - {account.user_id})
-
-
-def _locked(connection: Connection, change: Change) -> UserRow | None:
-    """The user, under the account's lock, if everything is still as the plan saw it."""
-    register.lock(connection, change.account.user_id)
-    now = population.one(connection, change.account.key)
-    if now is None or _seen(now) != _seen(change.account):
-        return None
-    return fab_users.by_id(connection, now.user_id)
 
 
 def _seen(account: Account) -> tuple[object, ...]:

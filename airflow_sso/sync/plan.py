@@ -7,6 +7,7 @@ believed over it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,9 @@ DIRECTORY = "directory"
 OPERATOR = "operator"
 _BY_ANOTHER_HAND = "deactivated by another hand than airflow-sso's"
 _SIGNED_OUT = "signed out everywhere at the provider"
+_DECISIONS = 1000  # kept while a plan is made
+#: Facts as they are told apart: 1 and True are equal in Python, and different things in a mapping.
+_Key = frozenset[tuple[str, frozenset[tuple[type, str | int | bool]] | None]]
 _NO_ROLE = "usable in the directory, but no rule gives a role"
 _LONGEST_REASON = 250  # characters that are kept of one; what is said again is compared with that
 
@@ -196,6 +200,9 @@ class _Maker:
         self._mapping = mapping
         self._supplies = supplies
         self._names_group = names_group
+        # A hundred thousand people share a few hundred decisions.
+        self._decided = functools.lru_cache(maxsize=_DECISIONS)(self._decide)
+        self._equal = functools.lru_cache(maxsize=_DECISIONS)(lambda roles: roles)
 
     def observed(self, account: Account) -> Observation | None:
         """What was read of the person; ``None`` when nothing has changed since the last reading."""
@@ -224,7 +231,7 @@ class _Maker:
         is_out = bool(shut or out or others)
         # Seen without them once, a directory leaves them out of its groups as well; it counts no more.
         keeps = decision.keeps_roles or (seen is not None and seen.state == "gone")
-        after = self._roles(account, decision, is_out=is_out, keeps=keeps)
+        after = self._equal(self._roles(account, decision, is_out=is_out, keeps=keeps))
         loses = account.active and (is_out or (bool(account.held) and not after))
         end_before = self._end_before(account, seen)
         drifted = bool(account.drift) or account.in_groups
@@ -263,7 +270,13 @@ class _Maker:
         known = joined(account.facts, read, self._mapping, self._names_group)
         # Groups that are read as unknown are too many to be told: then no rule but deny decides.
         overage = "group" in read and read["group"] is None
-        return decide_by_facts(known.facts, self._mapping, untold=known.untold, group_overage=overage)
+        return self._decided(_as_key(known.facts), known.untold, overage)
+
+    def _decide(self, facts: _Key, untold: frozenset[str], overage: bool) -> RoleDecision:
+        values = {
+            fact: None if told is None else frozenset(value for _, value in told) for fact, told in facts
+        }
+        return decide_by_facts(values, self._mapping, untold=untold, group_overage=overage)
 
     def _why_out(self, account: Account, seen: Observation | None) -> str | None:
         """What the directory says against the person; ``None`` when it says nothing."""
@@ -304,3 +317,10 @@ class _Maker:
         if seen is None or seen.valid_from is None or account.oldest_session is None:
             return None
         return seen.valid_from if account.oldest_session < seen.valid_from else None
+
+
+def _as_key(facts: Facts) -> _Key:
+    return frozenset(
+        (fact, None if values is None else frozenset((type(value), value) for value in values))
+        for fact, values in facts.items()
+    )

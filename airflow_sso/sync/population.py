@@ -6,10 +6,12 @@ accounts that no directory stands behind, hand-made ones and break-glass, never 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select
@@ -20,7 +22,8 @@ from airflow_sso.accounts import fab_users, links
 from airflow_sso.models import accounts, break_glass_pins, removals, sessions, shut_accounts
 from airflow_sso.sync.plan import ADMIN, Account
 
-_AT_ONCE = 2000  # accounts
+_AT_ONCE = 2000  # numbers of users
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _SHOWN = ("username", "email", "first_name", "last_name")
 
 
@@ -45,29 +48,35 @@ def subjects(authority: str) -> tuple[dict[str, None], frozenset[str]]:
 
 def linked(authority: str) -> Iterator[Account]:
     """Every linked account of an authority, in the order of the user's number."""
-    protected = _protected()
+    with airflow_compat.engine().connect() as connection:
+        protected = _protected(connection)
     last = -1
     while True:
         # A transaction a part: nobody's write waits for all of them to be read.
         with database.transaction() as connection:
-            rows = _part(connection, authority, last)
-            if not rows:
+            first = _next(connection, last)
+            if first is None:
                 return
-            between = (rows[0].user_id, rows[-1].user_id)
-            more = _More(connection, *between)
+            last = first + _AT_ONCE - 1
+            rows = _part(connection, first, last)
+            more = _More(connection, functools.partial(_between, first, last))
         for row in rows:
-            yield _account(row, more, is_protected=row.user_id in protected)
-        last = between[1]
+            if row.authority == authority:
+                yield _account(row, more, is_protected=row.user_id in protected)
 
 
 def one(connection: Connection, key: str) -> Account | None:
     """One account as it is now, for whoever holds its lock."""
-    row = connection.execute(_query().where(accounts.c.identity_key == key)).first()
-    if row is None:
-        return None
-    pinned = select(break_glass_pins.c.id).where(break_glass_pins.c.user_id == row.user_id)
-    is_protected = connection.execute(pinned).first() is not None
-    return _account(row, _More(connection, row.user_id, row.user_id), is_protected=is_protected)
+    return some(connection, [key]).get(key)
+
+
+def some(connection: Connection, keys: Collection[str]) -> dict[str, Account]:
+    """Some accounts as they are now, by key, for whoever holds their locks; a few hundred at most."""
+    rows = connection.execute(_query().where(accounts.c.identity_key.in_(keys))).all()
+    ids = [row.user_id for row in rows]
+    more = _More(connection, lambda column: column.in_(ids))
+    pinned = _protected(connection)
+    return {row.identity_key: _account(row, more, is_protected=row.user_id in pinned) for row in rows}
 
 
 def removed_lately(window: timedelta) -> tuple[frozenset[int], int]:
@@ -100,9 +109,8 @@ def admins(connection: Connection) -> frozenset[int]:
     return frozenset(connection.scalars(query))
 
 
-def _protected() -> frozenset[int]:
-    with airflow_compat.engine().connect() as connection:
-        return frozenset(connection.scalars(select(break_glass_pins.c.user_id)))
+def _protected(connection: Connection) -> frozenset[int]:
+    return frozenset(connection.scalars(select(break_glass_pins.c.user_id)))
 
 
 def _is_the_row(users: Any) -> ColumnElement[bool]:
@@ -116,6 +124,7 @@ def _query() -> Any:
     users = fab_users.table()
     return select(
         accounts.c.identity_key,
+        accounts.c.authority,
         accounts.c.subject,
         accounts.c.user_id,
         accounts.c.user_created_on,
@@ -131,25 +140,37 @@ def _query() -> Any:
     ).join(users, _is_the_row(users))
 
 
-def _part(connection: Connection, authority: str, last: int) -> list[Any]:
-    query = (
-        _query()
-        .where(accounts.c.authority == authority, accounts.c.user_id > last)
-        .order_by(accounts.c.user_id)
-        .limit(_AT_ONCE)
+def _next(connection: Connection, last: int) -> int | None:
+    """The lowest number above this one that has an account, of whatever authority."""
+    found: int | None = connection.scalar(
+        select(func.min(accounts.c.user_id)).where(accounts.c.user_id > last)
     )
+    return found
+
+
+def _part(connection: Connection, first: int, last: int) -> list[Any]:
+    """The accounts of a range of numbers, of every authority.
+
+    Asked for one authority a database may go through all accounts of it for each part.
+    """
+    query = _query().where(accounts.c.user_id.between(first, last)).order_by(accounts.c.user_id)
     return list(connection.execute(query))
 
 
-class _More:
-    """What other tables hold of the users of a part."""
+def _between(first: int, last: int, column: Any) -> ColumnElement[bool]:
+    found: ColumnElement[bool] = column.between(first, last)
+    return found
 
-    def __init__(self, connection: Connection, first: int, last: int) -> None:
+
+class _More:
+    """What other tables hold of the users of a part; ``theirs`` says whether a row is about one of them."""
+
+    def __init__(self, connection: Connection, theirs: Callable[[Any], ColumnElement[bool]]) -> None:
         roles, holds = fab_users.role_table(), fab_users.holds_table()
         held = (
             select(holds.c.user_id, roles.c.name)
             .join(roles, roles.c.id == holds.c.role_id)
-            .where(holds.c.user_id.between(first, last))
+            .where(theirs(holds.c.user_id))
         )
         names: dict[int, list[str]] = defaultdict(list)
         for row in connection.execute(held):
@@ -159,26 +180,26 @@ class _More:
             user_id: shared.setdefault(found := frozenset(of_one), found) for user_id, of_one in names.items()
         }
         self.shut: dict[int, dict[str, tuple[Any, str]]] = defaultdict(dict)
-        shut = select(shut_accounts).where(shut_accounts.c.user_id.between(first, last))
+        shut = select(shut_accounts).where(theirs(shut_accounts.c.user_id))
         for row in connection.execute(shut):
             self.shut[row.user_id][row.source] = (row.user_created_on, row.reason)
         oldest = (
             select(sessions.c.user_id, func.min(sessions.c.started_at).label("began"))
             .where(
-                sessions.c.user_id.between(first, last),
+                theirs(sessions.c.user_id),
                 sessions.c.ended_at.is_(None),
                 sessions.c.ends_at > models.now(),
             )
             .group_by(sessions.c.user_id)
         )
         members = fab_users.group_members_table()
-        in_some = select(members.c.user_id).where(members.c.user_id.between(first, last)).distinct()
+        in_some = select(members.c.user_id).where(theirs(members.c.user_id)).distinct()
         self.in_groups = frozenset(connection.scalars(in_some))
         self.oldest = {row.user_id: row.began for row in connection.execute(oldest)}
 
 
 def _account(row: Any, more: _More, *, is_protected: bool = False) -> Account:
-    shut = more.shut.get(row.user_id, {})
+    shut = more.shut.get(row.user_id)
     return Account(
         key=row.identity_key,
         subject=row.subject,
@@ -186,9 +207,9 @@ def _account(row: Any, more: _More, *, is_protected: bool = False) -> Account:
         username=row.username,
         active=bool(row.active),
         held=more.held.get(row.user_id, frozenset()),
-        given=frozenset(json.loads(row.given_roles)),
+        given=_given(row.given_roles),
         facts=links.read_back(row.facts),
-        shut_by={source: reason for source, (made, reason) in shut.items() if made == row.user_created_on},
+        shut_by=_shut_by(row, shut) if shut else _NOTHING,
         gone_since=row.gone_since,
         read_again=row.read_again,
         observed_at=row.observed_at,
@@ -199,10 +220,21 @@ def _account(row: Any, more: _More, *, is_protected: bool = False) -> Account:
     )
 
 
+@functools.lru_cache(maxsize=1000)
+def _given(kept: str) -> frozenset[str]:
+    """The roles of a list; a hundred thousand people share a few hundred of them."""
+    return frozenset(json.loads(kept))
+
+
+def _shut_by(row: Any, said: Mapping[str, tuple[Any, str]]) -> Mapping[str, str]:
+    """Who says so of this very row of ``ab_user``."""
+    return {source: reason for source, (made, reason) in said.items() if made == row.user_created_on}
+
+
 def _drift(row: Any) -> Mapping[str, str]:
     """The columns that say something else than we wrote there last."""
     ours: dict[str, str] = json.loads(row.shown) if row.shown else {}
     drift = {name: value for name, value in ours.items() if getattr(row, name) != value}
     if row.password != fab_users.UNUSABLE_PASSWORD:
         drift["password"] = fab_users.UNUSABLE_PASSWORD
-    return drift
+    return drift or _NOTHING
