@@ -5,6 +5,7 @@ They are forked from one that has loaded Airflow, so that each is there at once.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -76,7 +77,8 @@ class Running:
 
     def kill(self) -> None:
         """As the kernel does it when memory is short."""
-        os.kill(self._id, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just finished
+            os.kill(self._id, signal.SIGKILL)
         self._process.join(_LONGEST)
 
     @property

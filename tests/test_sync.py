@@ -492,3 +492,21 @@ def test_an_account_that_becomes_break_glass_meanwhile_is_left_alone(world: Worl
 
     world.sync(progress=meanwhile)
     assert "otto" in world.active()
+
+
+def test_a_role_that_was_deleted_since_gives_nothing_and_is_counted(world: World) -> None:
+    session = world.open_session("otto")
+    world.sync()
+    roles = fab_users.role_table()
+    world.write(update(roles).where(roles.c.name == "Viewer").values(name="Renamed"))
+    try:
+        world.limits = Limits(count=0)
+        world.reader.people["otto"].groups = {VIEWERS}
+        assert world.sync().result == "quarantined"
+        assert world.roles_of("otto") == {"Op"}
+        world.limits = Limits(count=1000, percent=100)
+        assert world.sync().result == "applied"
+        assert session not in world.open_sessions()
+        assert world.sync().result == "nothing"
+    finally:
+        world.write(update(roles).where(roles.c.name == "Renamed").values(name="Viewer"))

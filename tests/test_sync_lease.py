@@ -137,7 +137,7 @@ def test_killed_at_any_moment_the_next_one_completes(world: World) -> None:
         one = Running(path, people, hold_at="person", time=chance.randint(1, min(3, left)), at_once=AT_ONCE)
         assert one.is_held()
         one.go_on()
-        time.sleep(chance.uniform(0.0, 0.15))
+        time.sleep(chance.uniform(0.0, 0.03))
         one.kill()
         world.write(update(models.leases).values(expires_at=0))
         seen.append(assert_each_is_whole(world))

@@ -62,6 +62,10 @@ class RoleDecision:
         """The same mapping's word about somebody who is to have nothing from it."""
         return replace(self, roles=frozenset())
 
+    def without_roles_but(self, existing: frozenset[str]) -> RoleDecision:
+        """The same without roles that do not exist."""
+        return self if self.roles <= existing else replace(self, roles=self.roles & existing)
+
     @property
     def why(self) -> str:
         """In a few words, for the audit: the code, or the rules."""

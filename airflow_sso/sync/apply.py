@@ -205,9 +205,6 @@ def _change(part: _Part, change: Change, user: UserRow) -> bool:
         return False
     about = _about(change, part.work)
     account = change.account
-    if change.takes_admin and not (work.last_admin_may_go or _has_other_admins(connection, account)):
-        return False
-    about = _about(change, work)
     if account.drift or account.in_groups:
         _put_back(connection, journal, about, account)
     if change.shut and change.stays_shut:

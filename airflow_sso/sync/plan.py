@@ -155,14 +155,16 @@ def make(
     *,
     supplies: frozenset[str] = frozenset(),
     names_group: Callable[[str], bool] = lambda _value: True,
+    roles_there: frozenset[str] | None = None,
 ) -> Plan:
     """The plan that follows from a reading.
 
     :param supplies: the facts that the directory tells; of all others the last sign-in's stand.
     :param names_group: whether the directory knows a group by what a rule writes.
+    :param roles_there: the roles that exist; one that was deleted since the mapping was read gives nothing.
     """
     plan = Plan(began_at=reading.began_at)
-    maker = _Maker(reading, mapping, supplies, names_group)
+    maker = _Maker(reading, mapping, supplies, names_group, roles_there)
     for account in accounts:
         if account.is_protected:
             plan.protected.append(account.username)
@@ -195,11 +197,13 @@ class _Maker:
         mapping: RoleMapping,
         supplies: frozenset[str],
         names_group: Callable[[str], bool],
+        roles_there: frozenset[str] | None,
     ) -> None:
         self._reading = reading
         self._mapping = mapping
         self._supplies = supplies
         self._names_group = names_group
+        self._roles_there = roles_there
         # A hundred thousand people share a few hundred decisions.
         self._decided = functools.lru_cache(maxsize=_DECISIONS)(self._decide)
         self._equal = functools.lru_cache(maxsize=_DECISIONS)(lambda roles: roles)
@@ -242,7 +246,8 @@ class _Maker:
             reason=reason or (f"{DIRECTORY}: usable again" if lifts else decision.why),
             after=after,
             given=frozenset() if is_out else (account.given if keeps else decision.roles),
-            facts=decision.facts if after != account.held else None,
+            # What could not be read takes the place of nothing that was.
+            facts=decision.facts if after != account.held and not decision.unknown else None,
             shut=shut,
             stays_shut=bool(shut) and not account.active,
             lift=DIRECTORY if lifts else None,
@@ -276,7 +281,8 @@ class _Maker:
         values = {
             fact: None if told is None else frozenset(value for _, value in told) for fact, told in facts
         }
-        return decide_by_facts(values, self._mapping, untold=untold, group_overage=overage)
+        decision = decide_by_facts(values, self._mapping, untold=untold, group_overage=overage)
+        return decision if self._roles_there is None else decision.without_roles_but(self._roles_there)
 
     def _why_out(self, account: Account, seen: Observation | None) -> str | None:
         """What the directory says against the person; ``None`` when it says nothing."""

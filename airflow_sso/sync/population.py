@@ -97,6 +97,12 @@ def open_accounts() -> int:
         return int(connection.scalar(query.where(users.c.active.is_(True))) or 0)
 
 
+def role_names() -> frozenset[str]:
+    """The roles that exist."""
+    with airflow_compat.engine().connect() as connection:
+        return fab_users.role_names(connection)
+
+
 def admins(connection: Connection) -> frozenset[int]:
     """Every active account that holds Admin, whoever made it."""
     users, roles, holds = fab_users.table(), fab_users.role_table(), fab_users.holds_table()

@@ -155,6 +155,7 @@ def _look(
         mapping,
         supplies=reader.supplies,
         names_group=reader.names_group,
+        roles_there=population.role_names(),
     )
     around = _circumstances(directory, reading, plan, limits, bookmark.population)
     found = _Looked(reading=reading, plan=plan, unsafe=None, doubt=guard.doubt(plan, around, limits))
