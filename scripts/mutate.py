@@ -32,6 +32,9 @@ LOGOUT_TOKEN = "tests/test_logout_token.py"
 OIDC_LOGOUT = "tests/test_oidc_logout.py"
 REVOCATION = "tests/test_revocation.py"
 RACES = "tests/test_races.py"
+SYNC = "tests/test_sync.py"
+GUARD = "tests/test_guard.py"
+FENCE = "tests/test_sync_lease.py"
 LINKED = "tests/test_linked_accounts.py"
 
 
@@ -479,8 +482,60 @@ _BY_HAND = (
         LINKED,
     ),
 )
+_PLAN, _GUARD_FILE, _APPLY, _RUN = "sync/plan.py", "sync/guard.py", "sync/apply.py", "sync/run.py"
+_SYNC = (
+    Mutation(
+        "sync: gone once counts",
+        _PLAN,
+        "twice = account.gone_since is not None and account.gone_since < self._reading.began_at",
+        "twice = True",
+        SYNC,
+    ),
+    Mutation(
+        "sync: nothing stale is believed",
+        _PLAN,
+        "elif account.observed_at is not None and account.observed_at > reading.began_at:",
+        "elif False:",
+        SYNC,
+    ),
+    _off("sync: the mapping must still give a role", _PLAN, "        if lifts and not decision.roles:", SYNC),
+    Mutation("sync: others' words", _PLAN, "if source != DIRECTORY}", "if False}", SYNC),
+    Mutation("sync: hand-made accounts", _PLAN, "        if account.is_protected:", "        if False:", SYNC),
+    Mutation("guard: the limit", _GUARD_FILE, "    if len(together) <= allowed:", "    if True:", GUARD),
+    Mutation(
+        "guard: the window", _GUARD_FILE, "together = around.removed_lately | set(going)", "together = going", GUARD
+    ),
+    Mutation("guard: the last Admin", _GUARD_FILE, "        **_no_admin(plan, around),\n", "", GUARD),
+    _off("guard: the canary", _GUARD_FILE, "    if around.canary:", GUARD),
+    _off("guard: an empty directory", _GUARD_FILE, "    if around.empty:", GUARD),
+    Mutation(
+        "guard: an approval is of people",
+        _GUARD_FILE,
+        "if alarm == \"limit\" or alarm not in approved.alarms",
+        "if alarm not in approved.alarms",
+        GUARD,
+    ),
+    Mutation(
+        "apply: everything as the plan saw it",
+        _APPLY,
+        "        if now is None or _seen(now) != _seen(change.account):",
+        "        if now is None:",
+        SYNC,
+    ),
+    Mutation("apply: the lease", _APPLY, "        work.lease.require(connection)\n        part =", "        part =", FENCE),
+    _off("apply: an Admin stays", _APPLY, "    if change.takes_admin and not part.leaves_an_admin(change.account):", SYNC),
+    Mutation("run: an unsafe plan waits", _RUN, "    if found.unsafe:\n        ended", "    if False:\n        ended", SYNC),
+    Mutation(
+        "lease: the fence",
+        "sync/lease.py",
+        "        if held.rowcount != 1:",
+        "        if False:",
+        FENCE,
+    ),
+)  # fmt: skip
 MUTATIONS = (
     *_ACCESS,
+    *_SYNC,
     *_BY_HAND,
     *_SAML,
     *_BREAK_GLASS,
@@ -559,14 +614,14 @@ MUTATIONS = (
     Mutation(
         "mapping: overage",
         "role_mapping/decide.py",
-        '(identity.group_overage and "group" in unknown)',
+        '(group_overage and "group" in unknown)',
         "False",
         MAPPING,
     ),
     Mutation(
         "mapping: unknown gives no no_match",
         "role_mapping/decide.py",
-        "if mapping.no_match and not unknown:",
+        "if mapping.no_match and not unknown and not untold:",
         "if mapping.no_match:",
         MAPPING,
     ),
