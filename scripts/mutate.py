@@ -522,7 +522,7 @@ _SYNC = (
         "        if now is None:",
         SYNC,
     ),
-    Mutation("apply: the lease", _APPLY, "        work.lease.require(connection)\n        part =", "        part =", FENCE),
+    Mutation("apply: the lease", _APPLY, "        work.lease.require(connection)\n        part =", "        part =", SYNC),
     _off("apply: an Admin stays", _APPLY, "    if change.takes_admin and not part.leaves_an_admin(change.account):", SYNC),
     Mutation("run: an unsafe plan waits", _RUN, "    if found.unsafe:\n        ended", "    if False:\n        ended", SYNC),
     Mutation(
@@ -530,7 +530,7 @@ _SYNC = (
         "sync/lease.py",
         "        if held.rowcount != 1:",
         "        if False:",
-        FENCE,
+        SYNC,
     ),
 )  # fmt: skip
 MUTATIONS = (

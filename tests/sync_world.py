@@ -235,6 +235,10 @@ class World:
         users = fab_users.table()
         return set(self._scalars(select(users.c.username).where(users.c.active.is_(True))))
 
+    def number_of(self, name: str) -> int:
+        users = fab_users.table()
+        return int(next(self._scalars(select(users.c.id).where(users.c.username == name))))
+
     def roles_of(self, name: str) -> set[str]:
         with self.engine.connect() as connection:
             user = fab_users.by_username(connection, name)

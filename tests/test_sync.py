@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -14,7 +15,7 @@ from airflow_sso.accounts import fab_users, shutting
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.directory.failures import DirectoryUnreachable
 from airflow_sso.directory.snapshot import Observation
-from airflow_sso.sync import apply, population, quarantine
+from airflow_sso.sync import apply, lease, population, quarantine, run
 from airflow_sso.sync.guard import Limits
 from tests import sync_world
 from tests.sync_world import ADMINS, OPS, VIEWERS, Entry, World
@@ -510,3 +511,34 @@ def test_a_role_that_was_deleted_since_gives_nothing_and_is_counted(world: World
         assert world.sync().result == "nothing"
     finally:
         world.write(update(roles).where(roles.c.name == "Renamed").values(name="Viewer"))
+
+
+def test_an_account_that_is_break_glass_now_is_in_no_plan(world: World) -> None:
+    otto = world.number_of("otto")
+    pin = insert(models.break_glass_pins)
+    world.write(pin.values(name_key="k", user_id=otto, user_created_on=None, pinned_at=models.now()))
+    world.reader.touch("otto").state = "unusable"
+    outcome = world.sync()
+    assert outcome.plan.protected == ["otto"]
+    assert not outcome.plan.changes
+    assert "otto" in world.active()
+
+
+def test_without_the_lease_not_one_is_changed(world: World) -> None:
+    world.sync()
+    world.reader.touch("otto").state = "unusable"
+    plan = run.look(world.directory, world.mapping, world.limits).plan
+    held = lease.take("sync")
+    work = apply.Work(lease=held, reference="R", provider="entra", progress=lambda _doing: None)
+    held.give_back()
+    lease.take("sync").give_back()
+    before = world.state()
+    with pytest.raises(lease.LeaseLost):
+        apply.carry_out(plan, work)
+    assert world.state() == before
+    with pytest.raises(lease.LeaseLost):
+        apply.end_sessions(plan, work)
+    held = lease.take("sync")
+    apply.carry_out(plan, replace(work, lease=held))
+    held.give_back()
+    assert "otto" not in world.active()
