@@ -530,7 +530,7 @@ _SYNC = (
         "sync/lease.py",
         "        if held.rowcount != 1:",
         "        if False:",
-        SYNC,
+        FENCE,
     ),
 )  # fmt: skip
 MUTATIONS = (
