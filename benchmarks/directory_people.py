@@ -12,10 +12,11 @@ from airflow_sso import models
 from airflow_sso.accounts import fab_users, links
 from devidp.people import crowd_oid, group_id
 
-GROUPS, IN_THE_FIRST = 40, 0.9
+#: So many that each fits into a page of 999, among 100,000 people too.
+GROUPS = 140
 SECRET = "BENCHMARK_SECRET"
 AUTHORITY = "entra:public:benchmark"
-GROUP_NAMES = [f"mapped-{number:02}" for number in range(1, GROUPS + 1)]
+GROUP_NAMES = [f"mapped-{number:03}" for number in range(1, GROUPS + 1)]
 ROLES = ("Viewer", "User", "Op")
 _LONG_AGO = "2026-01-01 00:00:00.000000"
 
@@ -27,12 +28,11 @@ def role_of(group: int, turned: int) -> str:
 
 def groups_of_all(size: int) -> list[int]:
     """By person, the number of their group."""
-    first = int(size * IN_THE_FIRST)
-    return [0 if number < first else 1 + (number - first) % (GROUPS - 1) for number in range(size)]
+    return [number % GROUPS for number in range(size)]
 
 
 def fill(database: Path, size: int) -> None:
-    """Accounts as sign-ins left them, of which the directory has been asked before."""
+    """Accounts as sign-ins left them; the directory has never been asked about any."""
     groups = groups_of_all(size)
     facts = [links.written({"group": frozenset({group_id(name)})}, "sign_in:entra") for name in GROUP_NAMES]
     with closing(sqlite3.connect(database)) as connection, connection:
@@ -56,8 +56,8 @@ def fill(database: Path, size: int) -> None:
         )
         connection.executemany(
             """insert into sso_account (identity_key, authority, subject, user_id, user_created_on,
-               username, email, provider, created_at, last_sign_in_at, given_roles, facts, shown, observed_at)
-               values (?, ?, ?, ?, ?, ?, ?, 'entra', ?, ?, ?, ?, ?, ?)""",
+               username, email, provider, created_at, last_sign_in_at, given_roles, facts, shown, observed_at,
+               read_again) values (?, ?, ?, ?, ?, ?, ?, 'entra', ?, ?, ?, ?, ?, ?, 'new')""",
             (account(number + 1, group, facts[group]) for number, group in enumerate(groups)),
         )
         connection.executemany(

@@ -136,18 +136,19 @@ def _look(
     if directory.canary:
         everybody[directory.canary] = None
         again |= {directory.canary}
+    cursor = bookmark.cursor_at(models.now())
     wanted = Wanted(
         subjects=everybody,
-        read_singly=again,
+        # Whoever everybody is read with need not be asked about once more.
+        read_singly=again if cursor else frozenset(),
         groups=frozenset(value for value in mapping.group_values if reader.names_group(value)),
         app_roles="app_role" in mapping.facts,
     )
-    cursor = bookmark.cursor_at(models.now())
     try:
         reading = reader.read(wanted, cursor, progress)
     except CursorExpired:
         log.info("airflow_sso: %s has forgotten what we read last; everybody is read", directory.name)
-        reading = reader.read(wanted, None, progress)
+        reading = reader.read(replace(wanted, read_singly=frozenset()), None, progress)
     progress("comparing")
     plan = plans.make(
         reading,
