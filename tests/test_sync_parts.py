@@ -13,9 +13,9 @@ from airflow_sso import database, models
 from airflow_sso.accounts import fab_users, links, register
 from airflow_sso.directory.snapshot import USABLE, Reading
 from airflow_sso.role_mapping.rules import Rule, compile_rules
-from airflow_sso.sync import plan, population
+from airflow_sso.sync import apply, plan, population
 from tests import sync_world
-from tests.sync_world import AUTHORITY, OPS, VIEWERS, World
+from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World
 
 PEOPLE = [f"person-{number:02}" for number in range(30)]
 
@@ -150,3 +150,23 @@ def test_one_and_true_are_two_things_whoever_came_first() -> None:
     people = {account.subject: USABLE for account in accounts}
     made = plan.make(Reading(began_at=models.now(), everyone=True, people=people), accounts, mapping)
     assert [set(change.after) for change in made.changes] == [{"Op"}, {"Viewer"}, {"Op"}, {"Viewer"}]
+
+
+def test_of_two_admins_in_one_transaction_one_stays(world: World) -> None:
+    """The plan knew of a third, whom an operator shuts before it is carried out."""
+    for name in PEOPLE[:2]:
+        world.reader.touch(name).groups = {ADMINS}
+    world.sign_up("by-hand", ADMINS, linked=False)
+    world.sync()
+    for name in PEOPLE[:2]:
+        world.reader.touch(name).groups = {VIEWERS}
+    carry_out = apply.carry_out
+
+    def shut_first(*arguments: Any) -> Any:
+        world.operator_shuts("by-hand")
+        return carry_out(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apply, "carry_out", shut_first)
+        world.sync()
+    assert sorted(map(sorted, (world.roles_of(name) for name in PEOPLE[:2]))) == [["Admin"], ["Viewer"]]
