@@ -97,6 +97,10 @@ def test_a_plan_that_waits_is_approved_by_its_id(company: tuple[Stack, World], i
     assert (code, told["result"]) == (5, "quarantined")
     assert "limit" in told["unsafe"]
     assert world.active() == {"ada", "otto", "vera"}
+    code, text = run(stack)
+    assert code == 1
+    assert f"airflow-sso sync --approve {told['plan']}" in text
+    assert said(stack)[1]["waiting"] == [told["plan"]]
     code, text = run(stack, "--approve", "nonsense")
     assert code == 3
     assert "nonsense" in text
@@ -105,6 +109,7 @@ def test_a_plan_that_waits_is_approved_by_its_id(company: tuple[Stack, World], i
     assert world.active() == {"ada", "vera"}
     assert world.events("plan_approved") == [None]
     assert run(stack, "--approve", told["plan"])[0] == 3
+    assert said(stack)[1]["waiting"] == []
 
 
 def test_a_directory_that_cannot_be_read_is_said_and_changes_nothing(

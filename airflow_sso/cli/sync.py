@@ -25,7 +25,7 @@ from airflow_sso.sync import directories, lease, quarantine, run, schedule
 from airflow_sso.sync.directories import Directory
 from airflow_sso.sync.lease import Lease, LeaseLost, LeaseTaken
 from airflow_sso.sync.plan import Change
-from airflow_sso.sync.quarantine import NoSuchPlan
+from airflow_sso.sync.quarantine import NoSuchPlan, Quarantined
 from airflow_sso.sync.run import Outcome
 
 _WAITS = 300  # seconds for another one's turn to end
@@ -89,9 +89,10 @@ def _one(
         print(f"{directory.name}: another process is reading the directories: {busy}.", file=sys.stderr)
         told.append({"directory": directory.name, "result": "busy", "reason": str(busy)})
         return FINDINGS
-    told.append(_as_json(outcome))
+    waiting = [one for one in quarantine.waiting(directory.authority) if outcome.quarantined is None]
+    told.append({**_as_json(outcome), "waiting": [one.plan_id for one in waiting]})
     if not options.json:
-        print(*_as_text(outcome), sep="\n")
+        print(*_as_text(outcome), *map(_waits, waiting), sep="\n")
     return {"nothing": OK, "applied": OK, "planned": FINDINGS, "quarantined": QUARANTINED}[outcome.result]
 
 
@@ -201,6 +202,16 @@ def _summary(outcome: Outcome) -> str:
         done = f"{people} changed" if outcome.changed == number else f"{outcome.changed} of {people} changed"
         return f"{outcome.directory}: {done}, {rest} Reference {outcome.reference}."
     return f"{outcome.directory}: nothing to change, {rest}"
+
+
+def _waits(plan: Quarantined) -> str:
+    people = f"{len(plan.removals)} {'person' if len(plan.removals) == 1 else 'people'}"
+    if plan.approved_by:
+        return f"The plan {plan.plan_id} ({people}) was approved by {plan.approved_by}; its turn comes."
+    return (
+        f"The plan {plan.plan_id} ({people}) waits until {plan.expires_at:%Y-%m-%d %H:%M} UTC. "
+        f"If it is right: airflow-sso sync --approve {plan.plan_id}"
+    )
 
 
 def _roles(change: Change) -> str:
