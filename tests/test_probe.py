@@ -563,7 +563,7 @@ def test_many_refused_alike_are_an_alarm_and_nobody_is_touched(empty: Probed, an
 def test_fewer_are_what_they_are(empty: Probed, refused: int, well: int) -> None:
     crowd(empty, refused=refused, well=well, answer=NO_CONSENT)
     before = len(empty.world.open_sessions())
-    assert empty.run().sessions_ended == refused
+    assert empty.run().changed == refused
     assert len(empty.world.open_sessions()) == before - refused
 
 
@@ -571,7 +571,7 @@ def test_many_refused_differently_are_no_alarm(empty: Probed) -> None:
     crowd(empty, refused=8, well=1, answer=NO_CONSENT)
     for number in range(4):
         empty.provider.says[f"p{number:02}"] = DEAD
-    assert empty.run().sessions_ended == 8
+    assert empty.run().changed == 8
 
 
 def test_grants_that_nobody_uses_are_no_alarm(empty: Probed) -> None:
