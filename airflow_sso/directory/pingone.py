@@ -71,6 +71,7 @@ class PingOneReader:
         """Any name or id: which of them sign-in tells is the administrator's choice (fact D6)."""
         return bool(value)
 
+    # Nothing here lists changes: every reading is whole, and the cursor always none.
     def read(self, wanted: Wanted, cursor: str | None, progress: Callable[[str], None]) -> Reading:  # noqa: ARG002
         """See :class:`~airflow_sso.directory.snapshot.Reader`; there is never a cursor."""
         caller = self._caller(math.inf)

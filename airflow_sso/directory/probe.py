@@ -79,6 +79,7 @@ class ProbeReader:
         """Groups are those of the new ID token, as at sign-in."""
         return True
 
+    # Every reading goes on where the tokens are: there is no cursor to go by.
     def read(self, wanted: Wanted, cursor: str | None, progress: Callable[[str], None]) -> Reading:  # noqa: ARG002
         """Ask about whoever's turn it is, and tell what is known of everybody who was asked."""
         began = _now()
@@ -99,6 +100,7 @@ class ProbeReader:
         facts = {subject: found for subject, found in facts.items() if subject not in tries.unknown}
         return Reading(began_at=began, everyone=False, people=people, facts=facts, cursor="probe")
 
+    # It has the protocol's arguments, and uses none.
     def read_one(self, subject: str, groups: frozenset[str], *, seconds: float) -> Answer:  # noqa: ARG002
         """Nobody asks this: at sign-in the provider itself has just told."""
         raise DirectoryUnreadable("the probe is not asked at sign-in")

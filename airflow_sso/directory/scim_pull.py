@@ -56,6 +56,7 @@ class ScimReader:
         """Whatever the server's groups are called: an id, a name, a DN."""
         return bool(value)
 
+    # Nothing here lists changes: every reading is whole, and the cursor always none.
     def read(self, wanted: Wanted, cursor: str | None, progress: Callable[[str], None]) -> Reading:  # noqa: ARG002
         """See :class:`~airflow_sso.directory.snapshot.Reader`; there is never a cursor."""
         caller = self._caller(math.inf)

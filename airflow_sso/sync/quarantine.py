@@ -10,6 +10,7 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Select, insert, select, update
 from sqlalchemy.engine import Connection
@@ -142,8 +143,8 @@ def _open(connection: Connection, authority: str | None) -> list[Quarantined]:
     return [_plan(row) for row in connection.execute(query.order_by(quarantine.c.id))]
 
 
-def _plan(row: object) -> Quarantined:
-    told = row._mapping  # type: ignore[attr-defined]  # (SQLAlchemy's rows have it)
+def _plan(row: Any) -> Quarantined:
+    told = row._mapping
     return Quarantined(
         plan_id=told["plan_id"],
         authority=told["authority"],
