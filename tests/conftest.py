@@ -19,9 +19,10 @@ from demo.airflow_home import AirflowHome
 from devidp import server as devidp_server
 from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
-from tests import saml
+from tests import saml, sync_world
 from tests import stack as stacks
 from tests.stack import Stack, Visitor
+from tests.sync_world import World
 
 # Its assertions are told of in full, like those of a test module.
 pytest.register_assert_rewrite("tests.directory_contract")
@@ -241,3 +242,10 @@ def talk(airflow_saml: Stack, idp: Handle) -> Callable[..., saml.Conversation]:
         return saml.Conversation(airflow_saml, idp.state, provider, face, who)
 
     return begin
+
+
+@pytest.fixture(scope="module")
+def shared_world(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A company of the module's own: a real database, a scripted directory."""
+    with sync_world.world(migrated_database, tmp_path_factory.mktemp("world") / "airflow.db") as made:
+        yield made

@@ -151,7 +151,9 @@ class World:
             user_id = fab_users.add(connection, created_on=created, **shown)
             user = fab_users.by_id(connection, user_id)
             assert user is not None
-            fab_users.set_roles(connection, user_id, (), roles)
+            held = fab_users.RoleWriting(connection)
+            held.set_roles(user_id, (), roles)
+            held.write()
             if linked:
                 self._link(connection, subject or name, user, groups, roles)
         return user_id

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
@@ -17,22 +15,14 @@ from airflow_sso.directory.failures import DirectoryUnreachable
 from airflow_sso.directory.snapshot import Observation
 from airflow_sso.sync import apply, lease, population, quarantine, run
 from airflow_sso.sync.guard import Limits
-from tests import sync_world
 from tests.sync_world import ADMINS, OPS, VIEWERS, Entry, World
 
 
-@pytest.fixture(scope="module")
-def shared(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    path = tmp_path_factory.mktemp("world") / "airflow.db"
-    with sync_world.world(migrated_database, path) as made:
-        yield made
-
-
 @pytest.fixture
-def world(shared: World) -> World:
+def world(shared_world: World) -> World:
     """Ada runs it, Otto operates, Vera looks."""
-    shared.forget_everything()
-    fresh = World(shared.engine)
+    shared_world.forget_everything()
+    fresh = World(shared_world.engine)
     fresh.sign_up("ada", ADMINS)
     fresh.sign_up("otto", OPS)
     fresh.sign_up("vera", VIEWERS)

@@ -6,7 +6,6 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from airflow_sso import models
 from airflow_sso.accounts import fab_users
 from airflow_sso.models import decisions, removals
 from airflow_sso.sync import lease
-from tests import sync_world
 from tests.sync_process import Running
 from tests.sync_story import everybody
 from tests.sync_world import ADMINS, OPS, VIEWERS, Entry, World
@@ -26,18 +24,11 @@ MANY = 300
 AT_ONCE = 20
 
 
-@pytest.fixture(scope="module")
-def shared(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    path = tmp_path_factory.mktemp("lease") / "airflow.db"
-    with sync_world.world(migrated_database, path) as made:
-        yield made
-
-
 @pytest.fixture
-def world(shared: World) -> World:
+def world(shared_world: World) -> World:
     """Ada runs it, Otto operates, Vera looks."""
-    shared.forget_everything()
-    fresh = World(shared.engine)
+    shared_world.forget_everything()
+    fresh = World(shared_world.engine)
     fresh.sign_up("ada", ADMINS)
     fresh.sign_up("otto", OPS)
     fresh.sign_up("vera", VIEWERS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,24 +12,16 @@ from airflow_sso.accounts import fab_users, links, register
 from airflow_sso.directory.snapshot import USABLE, Reading
 from airflow_sso.role_mapping.rules import Rule, compile_rules
 from airflow_sso.sync import apply, plan, population
-from tests import sync_world
 from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World
 
 PEOPLE = [f"person-{number:02}" for number in range(30)]
 
 
-@pytest.fixture(scope="module")
-def shared(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    path = tmp_path_factory.mktemp("parts") / "airflow.db"
-    with sync_world.world(migrated_database, path) as made:
-        yield made
-
-
 @pytest.fixture
-def world(shared: World) -> World:
+def world(shared_world: World) -> World:
     """Thirty people look, and the directory has been asked about them."""
-    shared.forget_everything()
-    fresh = World(shared.engine)
+    shared_world.forget_everything()
+    fresh = World(shared_world.engine)
     for name in PEOPLE:
         fresh.sign_up(name, VIEWERS)
     fresh.sync()

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from airflow_sso import audit, database, models
-from airflow_sso.accounts import fab_users, shutting
+from airflow_sso.accounts import fab_users, shutting, who_shuts
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.directory import failures
 from airflow_sso.directory.failures import DirectoryError
@@ -39,7 +38,6 @@ from airflow_sso.sync.directories import Directory
 from airflow_sso.sync.guard import Limits
 from airflow_sso.sync.lease import LeaseLost
 from airflow_sso.sync.run import Outcome
-from tests import sync_world
 from tests.sync_story import (
     STATES,
     Clock,
@@ -170,19 +168,19 @@ class Company(RuleBasedStateMachine):
         users, holds = fab_users.table(), fab_users.holds_table()
         mine = users.c.username == name
         if deed in ("shut", "push"):
-            self._shuts(name, shutting.OPERATOR if deed == "shut" else shutting.PUSH)
+            self._shuts(name, who_shuts.OPERATOR if deed == "shut" else who_shuts.PUSH)
             if before.active:
                 self.ledger.lost(name)
         elif deed in ("open", "pull"):
-            self._opens(name, shutting.OPERATOR if deed == "open" else shutting.PUSH)
+            self._opens(name, who_shuts.OPERATOR if deed == "open" else who_shuts.PUSH)
         elif deed == "off":
             self.world.write(update(users).where(mine).values(active=False))
             if before.active:
                 self.ledger.hand_off.add(name)
         elif deed == "on":
             self.world.write(update(users).where(mine).values(active=True))
-            if name in self.ledger.hand_off and shutting.OPERATOR in before.shut_by:
-                self.ledger.words[name].add(shutting.OPERATOR)
+            if name in self.ledger.hand_off and who_shuts.OPERATOR in before.shut_by:
+                self.ledger.words[name].add(who_shuts.OPERATOR)
             self.ledger.hand_off.discard(name)
         elif deed == "name":
             self.world.write(update(users).where(mine).values(last_name="Other", password="pbkdf2:x"))
@@ -202,7 +200,7 @@ class Company(RuleBasedStateMachine):
 
     def _opens(self, name: str, source: str) -> None:
         self.ledger.words[name].discard(source)
-        if source == shutting.OPERATOR:
+        if source == who_shuts.OPERATOR:
             self.ledger.hand_off.discard(name)
         self._in_audit(name, lambda *of: shutting.lift(*of, source=source, reason="asked"))
 
@@ -392,7 +390,7 @@ class Company(RuleBasedStateMachine):
             roles = given_to(entry)
             shut = self.ledger.says_out(name) or entry.state != "usable"
             # Whom the directory had out comes back when there is something to come back to.
-            shut = shut or (shutting.DIRECTORY in now[name].shut_by and not roles)
+            shut = shut or (who_shuts.DIRECTORY in now[name].shut_by and not roles)
             due[name] = (not shut, frozenset() if shut else roles)
         return due
 
@@ -436,7 +434,7 @@ class Check:
         company, ledger = self._company, self._company.ledger
         entry, told = company.feed.people[name], (company.feed.told or {}).get(name)
         gives, word = given_to(entry), ledger.last_told.get(name)
-        out = word in ("unusable", "gone") or shutting.DIRECTORY in was.shut_by
+        out = word in ("unusable", "gone") or who_shuts.DIRECTORY in was.shut_by
         if was.active and not now.active:
             assert out or ledger.says_out(name), f"{name} is shut, and nobody said so"
             assert told != "unknown"
@@ -483,15 +481,8 @@ def _is_admin(one: Person) -> bool:
     return one.active and "Admin" in one.roles
 
 
-@pytest.fixture(scope="module")
-def shared(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    path = tmp_path_factory.mktemp("properties") / "airflow.db"
-    with sync_world.world(migrated_database, path) as made:
-        yield made
-
-
 def test_whatever_happens(
-    shared: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    shared_world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
     caplog.set_level(logging.CRITICAL, "airflow_sso")
@@ -499,7 +490,7 @@ def test_whatever_happens(
     # So that a few people are several transactions, and several parts.
     monkeypatch.setattr(apply, "_IN_ONE_TRANSACTION", 2)
     monkeypatch.setattr(population, "_AT_ONCE", 3)
-    Company.world, Company.clock = shared, clock
+    Company.world, Company.clock = shared_world, clock
     run_state_machine_as_test(
         Company,
         settings=settings(

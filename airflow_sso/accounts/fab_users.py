@@ -172,19 +172,6 @@ def leave_groups(connection: Connection, user_id: int) -> None:
     connection.execute(delete(members).where(members.c.user_id == user_id))
 
 
-def set_roles(
-    connection: Connection, user_id: int, held: Collection[str], wanted: Collection[str]
-) -> frozenset[str]:
-    """Make the user, who holds ``held`` now, hold exactly ``wanted``; returns what they hold then.
-
-    A wanted role that does not exist is not made, and is missing from the answer.
-    """
-    writing = RoleWriting(connection)
-    after = writing.set_roles(user_id, held, wanted)
-    writing.write()
-    return after
-
-
 class RoleWriting:
     """The roles of several users, set one by one and written together."""
 
@@ -195,7 +182,11 @@ class RoleWriting:
         self._gained: list[dict[str, int]] = []
 
     def set_roles(self, user_id: int, held: Collection[str], wanted: Collection[str]) -> frozenset[str]:
-        """As :func:`set_roles`, and nothing is written before :meth:`write`."""
+        """Make the user, who holds ``held`` now, hold exactly ``wanted``; returns what they will hold.
+
+        A wanted role that does not exist is not made, and is missing from the answer. Nothing is written
+        before :meth:`write`.
+        """
         if self._ids is None:
             roles = _tables()["ab_role"]
             rows = self._connection.execute(select(roles.c.id, roles.c.name))

@@ -18,6 +18,7 @@ from airflow_sso import airflow_compat, database
 from airflow_sso.accounts import fab_users, links, matching, names, register, roles, shutting
 from airflow_sso.accounts.matching import Link, UserRow
 from airflow_sso.accounts.register import Credential, Opening
+from airflow_sso.accounts.who_shuts import DIRECTORY
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.errors import (
     BY_CODE,
@@ -114,7 +115,7 @@ class _Admission:
             link, user = links.find(connection, identity.authority, identity.subject)
         adoptable = self._adoptable(self._adopts) if link is None and self._adopts else None
         shut_by = shutting.shut_by(connection, user) if user and not user.active else {}
-        account = matching.decide(link, user, adoptable, by_directory=shutting.DIRECTORY in shut_by)
+        account = matching.decide(link, user, adoptable, by_directory=DIRECTORY in shut_by)
         if account.refused_because:
             return self._refusal(account.refused_because, account.reason, adoptable or user)
         if decision.refused_because:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError, StatementError
 
 from airflow_sso import airflow_compat, database, models
-from airflow_sso.accounts.shutting import DIRECTORY
+from airflow_sso.accounts.who_shuts import DIRECTORY
 from airflow_sso.identity import Identity
 from airflow_sso.models import accounts, refresh_tokens, sessions, shut_accounts
 from airflow_sso.refresh import Facts, Kept, Told

@@ -16,14 +16,9 @@ from airflow_sso import models
 from airflow_sso.accounts import ending, fab_users
 from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.matching import UserRow
+from airflow_sso.accounts.who_shuts import BY_ANOTHER_HAND, LONGEST_REASON, OPERATOR
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.models import accounts, removals, shut_accounts
-
-DIRECTORY = "directory"
-PUSH = "push"
-OPERATOR = "operator"
-_LONGEST_REASON = 250  # characters of the column
-_BY_ANOTHER_HAND = "deactivated by another hand than airflow-sso's"
 
 
 def shut_by(connection: Connection, user: UserRow) -> Mapping[str, str]:
@@ -95,13 +90,13 @@ def count_removal(connection: Connection, user_id: int, source: str) -> None:
 def _hear_another_hand(connection: Connection, user: UserRow, source: str) -> None:
     """Whoever shut it without a word to us said so as an operator does, before ``source`` says anything."""
     if not user.active and source != OPERATOR and not shut_by(connection, user):
-        _say(connection, user, OPERATOR, _BY_ANOTHER_HAND)
+        _say(connection, user, OPERATOR, BY_ANOTHER_HAND)
 
 
 def _say(connection: Connection, user: UserRow, source: str, reason: str) -> None:
     mine = (shut_accounts.c.user_id == user.user_id, shut_accounts.c.source == source)
     same = (*mine, shut_accounts.c.user_created_on == user.created_on)
-    renewed = connection.execute(update(shut_accounts).where(*same).values(reason=reason[:_LONGEST_REASON]))
+    renewed = connection.execute(update(shut_accounts).where(*same).values(reason=reason[:LONGEST_REASON]))
     if renewed.rowcount:
         return
     connection.execute(delete(shut_accounts).where(*mine))
@@ -110,7 +105,7 @@ def _say(connection: Connection, user: UserRow, source: str, reason: str) -> Non
             user_id=user.user_id,
             user_created_on=user.created_on,
             source=source,
-            reason=reason[:_LONGEST_REASON],
+            reason=reason[:LONGEST_REASON],
             since=models.now(),
         )
     )

@@ -16,6 +16,7 @@ from airflow_sso import audit, database
 from airflow_sso.accounts import ending, fab_users, register, shutting
 from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.matching import UserRow
+from airflow_sso.accounts.who_shuts import OPERATOR
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.cli import operator
 from airflow_sso.cli.outcome import FINDINGS, NOT_FOUND, OK
@@ -51,7 +52,7 @@ def deactivate(options: argparse.Namespace, _loaded: LoadedConfig) -> int:
     """Shut an account, and end every session of it."""
 
     def steps(connection: Connection, journal: Journal, user: UserRow, by: str) -> Endings:
-        source = shutting.OPERATOR
+        source = OPERATOR
         return shutting.shut(connection, journal, _about(user), user, source=source, reason=f"by {by}")
 
     result = _carried_out(options.username, steps)
@@ -67,7 +68,7 @@ def reactivate(options: argparse.Namespace, _loaded: LoadedConfig) -> int:
 
     def steps(connection: Connection, journal: Journal, user: UserRow, by: str) -> Endings:
         register.lock(connection, user.user_id)
-        source = shutting.OPERATOR
+        source = OPERATOR
         about = _about(user)
         left.update(shutting.lift(connection, journal, about, user, source=source, reason=f"by {by}"))
         return ()

@@ -21,6 +21,7 @@ from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.fab_users import RoleWriting
 from airflow_sso.accounts.links import Followed
 from airflow_sso.accounts.matching import UserRow
+from airflow_sso.accounts.who_shuts import DIRECTORY
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.models import accounts
 from airflow_sso.sync import population
@@ -217,7 +218,7 @@ def _change(part: _Part, change: Change, user: UserRow) -> bool:
     elif change.lift:
         shutting.lift(connection, journal, about, user, source=change.lift, reason=change.reason)
     elif change.removes:
-        shutting.count_removal(connection, user.user_id, shutting.DIRECTORY)
+        shutting.count_removal(connection, user.user_id, DIRECTORY)
         ended = ending.of_person(connection, user.user_id, "no role is left")
         _on_record(part, change, ended, "no role is left")
     else:

@@ -64,7 +64,7 @@ def _asked(directory: Directory, identity: Identity, mapping: RoleMapping) -> Id
     try:
         answer = reader.read_one(identity.subject, wanted, seconds=SECONDS)
     except DirectoryError as failure:
-        detail = f"{directory.name}: {type(failure).__name__}: {failure.detail} {failure.remedy}"
+        detail = f"{directory.name}: {type(failure).__name__}: {failure.detail}. {failure.remedy}"
         raise GroupsUnknown(detail, identity=identity) from failure
     if answer.observation.state in ("unusable", "gone"):
         raise DisabledInDirectory(f"{directory.name}: {answer.observation.reason}", identity=identity)

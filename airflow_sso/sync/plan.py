@@ -13,20 +13,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from airflow_sso.accounts.who_shuts import BY_ANOTHER_HAND, DIRECTORY, LONGEST_REASON, OPERATOR
 from airflow_sso.directory.snapshot import Observation, Reading
 from airflow_sso.role_mapping import Facts, RoleDecision, decide_by_facts, joined
 from airflow_sso.role_mapping import Mapping as RoleMapping
 
 ADMIN = "Admin"
-DIRECTORY = "directory"
-OPERATOR = "operator"
-_BY_ANOTHER_HAND = "deactivated by another hand than airflow-sso's"
 _SIGNED_OUT = "signed out everywhere at the provider"
 _DECISIONS = 1000  # kept while a plan is made
 #: Facts as they are told apart: 1 and True are equal in Python, and different things in a mapping.
 _Key = frozenset[tuple[str, frozenset[tuple[type, str | int | bool]] | None]]
 _NO_ROLE = "usable in the directory, but no rule gives a role"
-_LONGEST_REASON = 250  # characters that are kept of one; what is said again is compared with that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,8 +289,8 @@ class _Maker:
             return None if before == _NO_ROLE else before
         if seen.state == "gone":
             twice = account.gone_since is not None and account.gone_since < self._reading.began_at
-            return seen.reason[:_LONGEST_REASON] if twice else before
-        return (seen.reason or "not usable")[:_LONGEST_REASON] if seen.state == "unusable" else None
+            return seen.reason[:LONGEST_REASON] if twice else before
+        return (seen.reason or "not usable")[:LONGEST_REASON] if seen.state == "unusable" else None
 
     def _who_shuts(
         self, account: Account, out: str | None, others: Mapping[str, str]
@@ -305,7 +302,7 @@ class _Maker:
             source, why = next(iter(others.items()))
             return source, f"{why} (opened meanwhile by another hand)"
         if not account.active and not account.shut_by:
-            return OPERATOR, _BY_ANOTHER_HAND
+            return OPERATOR, BY_ANOTHER_HAND
         return None, ""
 
     def _roles(

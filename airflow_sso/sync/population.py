@@ -65,11 +65,6 @@ def linked(authority: str) -> Iterator[Account]:
                 yield _account(row, more, is_protected=row.user_id in protected)
 
 
-def one(connection: Connection, key: str) -> Account | None:
-    """One account as it is now, for whoever holds its lock."""
-    return some(connection, [key]).get(key)
-
-
 def some(connection: Connection, keys: Collection[str]) -> dict[str, Account]:
     """Some accounts as they are now, by key, for whoever holds their locks; a few hundred at most."""
     rows = connection.execute(_query().where(accounts.c.identity_key.in_(keys))).all()

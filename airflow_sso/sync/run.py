@@ -228,7 +228,7 @@ def _failed(directory: Directory, failure: DirectoryError, lease: Lease, referen
         log.warning("airflow_sso: %s still cannot be read: %s", directory.name, why)
         return
     journal = Journal(reference)
-    journal.directory_failed(authority=directory.authority, reason=f"{why} {failure.remedy}")
+    journal.directory_failed(authority=directory.authority, reason=f"{why}. {failure.remedy}")
     journal.write_and_say()
 
 
