@@ -23,7 +23,7 @@ class SsoDBManager(BaseDBManager):  # type: ignore[misc]
     migration_dir = str(_MIGRATIONS)
     alembic_file = str(_MIGRATIONS / "alembic.ini")
     supports_table_dropping = True
-    revision_heads_map = {"0.1.0": "0004"}  # noqa: RUF012 (the base class's attribute, not ours to type)
+    revision_heads_map = {"0.1.0": "0005"}  # noqa: RUF012 (the base class's attribute, not ours to type)
 
     def _stamp_base_revision(self, config: Any) -> None:
         """Called when some of our tables are there and no version says which.

@@ -59,7 +59,8 @@ accounts = Table(
     Column("provider", String(32), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_sign_in_at", UtcDateTime, nullable=True),
-    # JSON: the roles that the mapping gave last, to be told from roles given by hand.
+    # JSON: the roles that the mapping gave last, to be told from roles given by hand, each with the
+    # rules that gave it and since when; a plain list where an older version wrote it.
     Column("given_roles", Text, nullable=False),
     # JSON: what the mapping read about the person, each fact with its time and source.
     Column("facts", Text, nullable=False),
@@ -139,6 +140,31 @@ quarantine = Table(
     Column("made_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("approved_by", Text, nullable=True),
+)
+
+#: Every version of the role mapping that was in force, oldest first; the last one counts everywhere.
+mappings = Table(
+    "sso_mapping",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # Rises by one; unique, so that of two who accept at the same moment one has to look again.
+    Column("generation", Integer, nullable=False, unique=True),
+    # SHA-256 of the file's bytes: how a process tells that it holds a superseded one.
+    Column("hash", String(64), nullable=False, index=True),
+    Column("text", Text().with_variant(MEDIUMTEXT(), "mysql"), nullable=False),
+    Column("accepted_at", UtcDateTime, nullable=False),
+    # Who put it in force: "file", or the operator who activated it.
+    Column("accepted_by", String(100), nullable=False),
+)
+
+#: Roles that the mapping file makes under ``roles:``. ``released_at`` is set when it names one no longer:
+#: nobody loses it by that alone, and it goes when nobody holds it.
+owned_roles = Table(
+    "sso_owned_role",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("released_at", UtcDateTime, nullable=True),
 )
 
 #: For the probe, encrypted under keys of the configuration: a person's refresh token, and what asking

@@ -6,13 +6,14 @@ in force. What must stay true: deciding is pure, and there is no second place th
 
 from airflow_sso.role_mapping.decide import Facts, Match, RoleDecision, decide, decide_by_facts, joined
 from airflow_sso.role_mapping.mapping_file import MappingFile
-from airflow_sso.role_mapping.rules import Mapping
+from airflow_sso.role_mapping.rules import Mapping, OwnedRole
 
 __all__ = [
     "Facts",
     "Mapping",
     "MappingFile",
     "Match",
+    "OwnedRole",
     "RoleDecision",
     "decide",
     "decide_by_facts",

@@ -72,6 +72,14 @@ class RoleDecision:
         matched = ", ".join(f"rule {match.rule.number}" for match in self.matched)
         return self.refused_because or matched or "no_match"
 
+    def given_by(self) -> dict[str, tuple[str, ...]]:
+        """Each role, and what people call the rules that give it."""
+        found: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(self.roles), ())
+        for match in self.matched:
+            for role in match.rule.roles & self.roles:
+                found[role] = tuple(dict.fromkeys((*found[role], match.rule.label)))
+        return {role: labels or ("no_match",) for role, labels in found.items()}
+
     def to_hold(self, held: frozenset[str], given: frozenset[str]) -> frozenset[str]:
         """What the person's roles are to be.
 

@@ -95,6 +95,30 @@ class Rule:
     name: str | None
     line: int | None
 
+    @property
+    def label(self) -> str:
+        """What people call it: its name, else what it asks for."""
+        return self.name or f"{self.key.replace(':', ' ')} {self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnedRole:
+    """A role that the mapping file makes, whole.
+
+    ``like``
+        the role whose permissions it has too.
+    ``permissions``
+        (action, resource) as Airflow names them: ``("can_read", "DAG Runs")``.
+    ``dags``
+        a pattern of DAG ids, in which ``*`` stands for any text, and what may be done with those:
+        ``read``, ``edit``, ``delete``, ``trigger``.
+    """
+
+    name: str
+    like: str | None = None
+    permissions: frozenset[tuple[str, str]] = frozenset()
+    dags: tuple[tuple[str, frozenset[str]], ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
@@ -110,6 +134,8 @@ class Mapping:
     facts: frozenset[str] = field(repr=False)
     """What the rules read: ``group``, ``app_role``, or a claim path."""
     denying_facts: frozenset[str] = field(repr=False)
+    owned_roles: tuple[OwnedRole, ...] = ()
+    """The roles that the file makes, under ``roles:``."""
 
     @property
     def group_values(self) -> frozenset[str]:
@@ -146,10 +172,11 @@ def compile_rules(
     )
 
 
-def understand(document: Document, known_roles: Collection[str]) -> Mapping | None:
+def understand(document: Document, known_roles: Collection[str] | None) -> Mapping | None:
     """The mapping that a document says, or ``None`` after noting every fault in it.
 
-    :param known_roles: names of the roles that exist.
+    :param known_roles: names of the roles that exist; ``None`` when the document was accepted before, and
+        roles may have gone since.
     """
     data = document.data
     if document.faults:
@@ -164,7 +191,8 @@ def understand(document: Document, known_roles: Collection[str]) -> Mapping | No
     no_match = () if written.no_match == "deny" else written.no_match
     if written.no_match == ():
         document.add(("no_match",), "write deny, or a list of roles")
-    _report_unknown_roles(document, written, no_match, known_roles)
+    if known_roles is not None:
+        _report_unknown_roles(document, written, no_match, known_roles)
     _report_repeated_rules(document, rules)
     if document.faults:
         return None
