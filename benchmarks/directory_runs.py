@@ -22,8 +22,8 @@ from airflow_sso.accounts import fab_users
 from airflow_sso.directory.microsoft_graph import GraphReader
 from airflow_sso.directory_settings import DirectorySettings
 from airflow_sso.provider_settings import HttpSettings
-from airflow_sso.role_mapping import Mapping
-from airflow_sso.role_mapping.rules import Rule, compile_rules
+from airflow_sso.role_mapping import Mapping, Rule, compile_rules
+from airflow_sso.role_mapping.conditions import Test
 from airflow_sso.sync import lease, run
 from airflow_sso.sync.directories import Directory
 from airflow_sso.sync.guard import Limits
@@ -62,13 +62,8 @@ def mapping(turned: int) -> Mapping:
         [
             Rule(
                 number=number + 1,
-                kind="group",
-                key="group",
-                value=group_id(name),
+                condition=Test("group", (group_id(name),)),
                 roles=frozenset({people.role_of(number, turned)}),
-                deny=False,
-                name=None,
-                line=None,
             )
             for number, name in enumerate(people.GROUP_NAMES)
         ]

@@ -25,8 +25,8 @@ from airflow_sso.accounts.register import Opening
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.directory.failures import CursorExpired, DirectoryError
 from airflow_sso.directory.snapshot import GONE, Answer, Observation, Reading, Wanted
-from airflow_sso.role_mapping import Mapping
-from airflow_sso.role_mapping.rules import Rule, compile_rules
+from airflow_sso.role_mapping import Mapping, Rule, compile_rules
+from airflow_sso.role_mapping.conditions import Test
 from airflow_sso.sync import lease, run
 from airflow_sso.sync.directories import Directory
 from airflow_sso.sync.guard import Limits
@@ -37,21 +37,14 @@ ADMINS, OPS, VIEWERS = "admins", "ops", "viewers"
 ROLES = {ADMINS: "Admin", OPS: "Op", VIEWERS: "Viewer"}
 
 
+def rule(number: int, fact: str, value: str | int | bool, *roles: str, **more: Any) -> Rule:
+    """A rule about one value of one fact."""
+    return Rule(number=number, condition=Test(fact, (value,)), roles=frozenset(roles), **more)
+
+
 def mapping(**changes: Any) -> Mapping:
     """One rule a group."""
-    rules = [
-        Rule(
-            number=number,
-            kind="group",
-            key="group",
-            value=group,
-            roles=frozenset({role}),
-            deny=False,
-            name=None,
-            line=None,
-        )
-        for number, (group, role) in enumerate(ROLES.items(), 1)
-    ]
+    rules = [rule(number, "group", group, role) for number, (group, role) in enumerate(ROLES.items(), 1)]
     return compile_rules(rules, **changes)
 
 

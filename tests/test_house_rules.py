@@ -14,7 +14,7 @@ from airflow_sso import config, errors, yaml_document
 from airflow_sso.config import PROVIDER_MODELS
 from airflow_sso.directory_settings import DirectorySettings
 from airflow_sso.provider_settings import HttpSettings
-from airflow_sso.role_mapping import rules
+from airflow_sso.role_mapping import BUILT_IN_ROLES, understand
 from airflow_sso.setting_types import ClientAuth
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -181,7 +181,7 @@ def test_the_examples_are_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = config.load(REPOSITORY / "sso.example.yaml")
     assert loaded.faults == ()
     document = yaml_document.read(REPOSITORY / "role_mapping.example.yaml")
-    assert rules.understand(document, rules.BUILT_IN_ROLES) is not None, document.faults
+    assert understand(document, BUILT_IN_ROLES) is not None, document.faults
     for path in sorted((REPOSITORY / "demo").glob("*.yaml")):
         assert yaml_document.read(path).faults == [], path
 

@@ -378,10 +378,7 @@ def test_too_many_groups_change_nothing(probed: Probed, app_roles: Any) -> None:
     def ask(token: str, subject: str, keep: Callable[[str], object]) -> Granted:
         return Granted(facts={"group": None, "app_role": app_roles})
 
-    rule = sync_world.Rule(
-        number=9, kind="app_role", key="app_role", value="viewer", roles=frozenset({"Viewer"}),
-        deny=False, name=None, line=None,
-    )  # fmt: skip
+    rule = sync_world.rule(9, "app_role", "viewer", "Viewer")
     probed.world.mapping = sync_world.compile_rules([*probed.world.mapping.rules, rule])
     probed.ask = ask
     probed.use(probed.tokens)
@@ -788,12 +785,9 @@ def test_from_the_provider_to_the_database(empty: Probed, idp: Handle) -> None:
         subjects[person] = brought.subject
         empty.sign_up(brought.subject, group, token=brought.refresh_token)
     rules = [
-        sync_world.Rule(
-            number=number, kind="group", key="group", value=stacks.GROUPS[f"airflow_prod_{name}"],
-            roles=frozenset({role}), deny=False, name=None, line=None,
-        )
+        sync_world.rule(number, "group", stacks.GROUPS[f"airflow_prod_{name}"], role)
         for number, (name, role) in enumerate((("admin", "Admin"), ("op", "Op"), ("viewer", "Viewer")), 1)
-    ]  # fmt: skip
+    ]
     empty.world.mapping = sync_world.compile_rules(rules)
     empty.ask = Refresher(settings).ask
     empty.use(empty.tokens)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_sso import yaml_document
+from airflow_sso import role_mapping, yaml_document
 from airflow_sso.errors import ConfigurationFaulty
 from airflow_sso.identity import Identity
-from airflow_sso.role_mapping import Mapping, MappingFile, decide
-from airflow_sso.role_mapping.rules import BUILT_IN_ROLES, understand
+from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, MappingFile, RoleDecision, understand
 
+TODAY = date(2026, 7, 1)
 ADMINS = "8f6a0d0e-5d4b-4d0e-9a55-0d3b3f3f9c11"
 
 
@@ -32,6 +33,10 @@ def identity(**changes: Any) -> Identity:
         "protocol": "oidc",
     }
     return Identity(**{**values, **changes})
+
+
+def decide(person: Identity, rules: Mapping) -> RoleDecision:
+    return role_mapping.decide(person, rules, TODAY)
 
 
 def mapping(text: str) -> Mapping:
@@ -141,12 +146,12 @@ def test_a_truth_value_and_a_one_are_different_things() -> None:
         ("version: 1\nrules:\n  - {group: g}", "exactly one of roles and deny"),
         (
             "version: 1\nrules:\n  - {group: g, app_role: r, roles: [Op]}",
-            "exactly one of group, app_role, claim",
+            "must have exactly one of group, app_role, client, provider",
         ),
-        ("version: 1\nrules:\n  - {claim: c, roles: [Op]}", "claim goes with equals"),
+        ("version: 1\nrules:\n  - {claim: c, roles: [Op]}", "claim goes with exactly one of equals, in"),
         (
-            "version: 1\nrules:\n  - {group: 'team-*', roles: [Op]}",
-            "patterns with * are not part of this version",
+            "version: 1\nrules:\n  - {group: {matches: 'team-('}, roles: [Op]}",
+            "rules[0].group.matches: is no regular expression of RE2's language: missing )",
         ),
         (
             "version: 1\nrules:\n  - {group: g, roles: [Op]}\n  - {group: g, roles: [Op]}",
@@ -157,8 +162,8 @@ def test_a_truth_value_and_a_one_are_different_things() -> None:
         ("version: 1\nrules: []\nno_match: [Nobody]", "no_match[0]: there is no role 'Nobody'"),
         ("version: 1\nrules:\n  - {group: g, roles: []}", "at least one role"),
         (
-            "version: 1\nrules:\n  - {group: g, until: 2027-06-30, roles: [Op]}",
-            "rules[0].until: is not a key",
+            "version: 1\nrules:\n  - {group: g, until: 2027-06-31, roles: [Op]}",
+            "rules[0].until: must be a day that exists",
         ),
     ],
 )

@@ -10,9 +10,9 @@ from sqlalchemy import delete, event, insert, text, update
 from airflow_sso import database, models
 from airflow_sso.accounts import fab_users, links, register
 from airflow_sso.directory.snapshot import USABLE, Reading
-from airflow_sso.role_mapping.rules import Rule, compile_rules
+from airflow_sso.role_mapping import compile_rules
 from airflow_sso.sync import apply, plan, population
-from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World
+from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World, rule
 
 PEOPLE = [f"person-{number:02}" for number in range(30)]
 
@@ -122,18 +122,13 @@ def test_accounts_of_others_and_gaps_hide_nobody(world: World, monkeypatch: pyte
 
 
 def test_one_and_true_are_two_things_whoever_came_first() -> None:
-    def rule(number: int, role: str, *, value: int | bool) -> Rule:
-        return Rule(
-            number=number, kind="claim", key="level", value=value, roles=frozenset({role}),
-            deny=False, name=None, line=None,
-        )  # fmt: skip
-
-    mapping = compile_rules([rule(1, "Op", value=1), rule(2, "Viewer", value=True)])
+    yes = True
+    mapping = compile_rules([rule(1, "claim:level", 1, "Op"), rule(2, "claim:level", yes, "Viewer")])
     accounts = [
         plan.Account(
             key=str(number), subject=str(number), user_id=number, username=str(number), active=True,
             held=frozenset({"Admin"}),
-            facts=links.read_back(links.written({"level": frozenset({value})}, "sign_in:entra")),
+            facts=links.read_back(links.written({"claim:level": frozenset({value})}, "sign_in:entra")),
         )
         for number, value in enumerate([1, True, 1, True])
     ]  # fmt: skip

@@ -21,7 +21,7 @@ from airflow_sso.accounts import fab_users
 from airflow_sso.accounts.matching import Link, UserRow
 from airflow_sso.identity import Identity
 from airflow_sso.models import accounts
-from airflow_sso.role_mapping.decide import Facts
+from airflow_sso.role_mapping import Facts
 
 _LINK = ("user_id", "user_created_on", "given_roles")
 

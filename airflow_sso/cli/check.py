@@ -14,7 +14,7 @@ from airflow_sso.accounts import fab_users
 from airflow_sso.cli.outcome import FINDINGS, OK
 from airflow_sso.config import LoadedConfig, Settings
 from airflow_sso.provider_settings import Provider
-from airflow_sso.role_mapping import Mapping, rules
+from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, understand
 from airflow_sso.saml_settings import SamlProvider
 from airflow_sso.sync import blind_spots, directories
 from airflow_sso.urls import Urls
@@ -26,7 +26,7 @@ def lint(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     warnings = list(loaded.warnings)
     if loaded.settings:
         document = yaml_document.read(loaded.settings.role_mapping_file)
-        mapping = rules.understand(document, _known_roles())
+        mapping = understand(document, _known_roles())
         faults += [str(fault) for fault in document.faults]
         if mapping:
             warnings += _between_sign_ins(loaded.settings, mapping)
@@ -52,10 +52,10 @@ def _known_roles() -> frozenset[str]:
     """The roles in Airflow's database; its built-in ones alone when it cannot be read."""
     try:
         with database.transaction() as connection:
-            return fab_users.role_names(connection) | rules.BUILT_IN_ROLES
+            return fab_users.role_names(connection) | BUILT_IN_ROLES
     except SQLAlchemyError:
         print("note: Airflow's database cannot be read; only its built-in roles are known", file=sys.stderr)
-        return rules.BUILT_IN_ROLES
+        return BUILT_IN_ROLES
 
 
 def urls(options: argparse.Namespace, loaded: LoadedConfig) -> int:

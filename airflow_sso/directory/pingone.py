@@ -30,7 +30,7 @@ from airflow_sso.directory.snapshot import (
 from airflow_sso.directory.worker_token import WorkerToken
 from airflow_sso.directory_settings import DirectorySettings
 from airflow_sso.provider_settings import HttpSettings
-from airflow_sso.role_mapping.rules import comparable
+from airflow_sso.role_mapping import comparable
 
 _MEMBERSHIPS = 100  # fact D14
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from airflow_sso.directory.calls import Caller
 from airflow_sso.directory.failures import DirectoryUnreadable
 from airflow_sso.directory.scim_resources import Attribute, Json, listed, text
-from airflow_sso.role_mapping.rules import comparable
+from airflow_sso.role_mapping import comparable
 
 _ATTRIBUTES = "attributes=displayName,members"
 _USER, _GROUP = "user", "group"

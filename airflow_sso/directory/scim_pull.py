@@ -21,7 +21,7 @@ from airflow_sso.directory.snapshot import GONE, Answer, Fact, Observation, Read
 from airflow_sso.directory.worker_token import WorkerToken, revealed
 from airflow_sso.directory_settings import DirectorySettings
 from airflow_sso.provider_settings import HttpSettings
-from airflow_sso.role_mapping.rules import comparable
+from airflow_sso.role_mapping import comparable
 
 _PAGE = 200
 _SAMPLE = 50  # users among whom one with groups is looked for

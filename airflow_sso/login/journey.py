@@ -13,7 +13,7 @@ from typing import Any
 
 import flask
 
-from airflow_sso import audit, database, pages, role_mapping
+from airflow_sso import audit, database, models, pages, role_mapping
 from airflow_sso.accounts import provisioning, sessions
 from airflow_sso.accounts.register import Credential, Opening
 from airflow_sso.errors import DisabledInDirectory, NotReady, SsoError, TablesMissing
@@ -72,7 +72,7 @@ class Journey:
         flask.g.sso_next = attempt.next_url
         mapping = doors.current_mapping()
         identity = doors.ask_directory(door.finish(attempt, answer), mapping)
-        decision = role_mapping.decide(identity, mapping)
+        decision = role_mapping.decide(identity, mapping, models.now().date())
         opening = sessions.opening(identity, doors.limits, attempt.started_at)
         reference = flask.g.sso_reference
         try:

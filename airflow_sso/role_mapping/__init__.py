@@ -1,21 +1,30 @@
 """Which roles a person gets, and why: (Identity, rules) -> RoleDecision.
 
-``rules`` is the language of the mapping file, ``decide`` applies it, ``mapping_file`` keeps the file
-in force. What must stay true: deciding is pure, and there is no second place that gives a role.
+``written`` is what may stand in the mapping file, ``understanding`` compiles it to ``rules`` over
+``conditions``, ``decide`` applies them, ``require`` says what must hold of the sign-in itself. What must
+stay true: deciding is pure, and there is no second place that gives a role.
 """
 
-from airflow_sso.role_mapping.decide import Facts, Match, RoleDecision, decide, decide_by_facts, joined
+from airflow_sso.role_mapping.conditions import Facts
+from airflow_sso.role_mapping.decide import Match, RoleDecision, decide, decide_by_facts, joined
 from airflow_sso.role_mapping.mapping_file import MappingFile
-from airflow_sso.role_mapping.rules import Mapping, OwnedRole
+from airflow_sso.role_mapping.rules import BUILT_IN_ROLES, Mapping, OwnedRole, Rule, compile_rules
+from airflow_sso.role_mapping.understanding import understand
+from airflow_sso.role_mapping.values import comparable
 
 __all__ = [
+    "BUILT_IN_ROLES",
     "Facts",
     "Mapping",
     "MappingFile",
     "Match",
     "OwnedRole",
     "RoleDecision",
+    "Rule",
+    "comparable",
+    "compile_rules",
     "decide",
     "decide_by_facts",
     "joined",
+    "understand",
 ]

@@ -1,36 +1,45 @@
 """Where a group becomes a role.
 
-Three-valued: a fact can be known to hold, known not to hold, or unknown. What must stay true:
-unknown never gives a role, an unknown under ``deny`` refuses, and every role comes with the rule
-that gave it.
+Three-valued: a rule holds, does not hold, or is open because something is unknown. What must stay true:
+what is open gives no role, a ``deny`` that is open refuses, and every role comes with the rules that
+gave it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field, replace
-from typing import Any
+from datetime import date
 
 from airflow_sso.identity import Identity
-from airflow_sso.role_mapping.rules import Mapping, Rule, comparable
+from airflow_sso.role_mapping.conditions import Answer, Evidence, Facts, Test, answer
+from airflow_sso.role_mapping.rules import Mapping, Rule, RuleSet, captured
+from airflow_sso.role_mapping.values import Hit, Value, claim_values, comparable
 
 #: Why a decision refuses; the codes of the catalogue.
 NO_MATCH = "SSO-301"
 UNKNOWN_FACTS = "SSO-305"
 DENIED = "SSO-307"
 
-
-#: What is known of a person: the values of each fact, ``None`` when it is unknown.
-Facts = MappingOf[str, frozenset[str | int | bool] | None]
+_NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A rule that matched, and the value that made it match."""
+    """A rule that holds, the values that it holds by, and the roles that it gives."""
 
     rule: Rule
-    value: str | int | bool
+    hits: tuple[tuple[Test, Hit], ...]
+    roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NotGiven:
+    """A role that a rule would give, and why nobody gets it."""
+
+    role: str
+    rule: Rule
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class RoleDecision:
     """What was read about the person: each fact that a rule names, ``None`` when unknown."""
     keeps_manual_roles: bool = False
     protected_roles: frozenset[str] = frozenset()
+    not_given: tuple[NotGiven, ...] = ()
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -60,11 +70,20 @@ class RoleDecision:
 
     def taking_all(self) -> RoleDecision:
         """The same mapping's word about somebody who is to have nothing from it."""
-        return replace(self, roles=frozenset())
+        return replace(self, roles=_NOTHING)
 
     def without_roles_but(self, existing: frozenset[str]) -> RoleDecision:
-        """The same without roles that do not exist."""
-        return self if self.roles <= existing else replace(self, roles=self.roles & existing)
+        """The same without roles that do not exist; whom that leaves without any is refused."""
+        if self.roles <= existing:
+            return self
+        lost = tuple(
+            NotGiven(role, match.rule, "there is no such role in Airflow")
+            for match in self.matched
+            for role in sorted(match.roles - existing)
+        )
+        left = self.roles & existing
+        refused = self.refused_because if left else NO_MATCH
+        return replace(self, roles=left, refused_because=refused, not_given=(*self.not_given, *lost))
 
     @property
     def why(self) -> str:
@@ -76,7 +95,7 @@ class RoleDecision:
         """Each role, and what people call the rules that give it."""
         found: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(self.roles), ())
         for match in self.matched:
-            for role in match.rule.roles & self.roles:
+            for role in match.roles & self.roles:
                 found[role] = tuple(dict.fromkeys((*found[role], match.rule.label)))
         return {role: labels or ("no_match",) for role, labels in found.items()}
 
@@ -86,43 +105,120 @@ class RoleDecision:
         :param held: the roles that the account holds now.
         :param given: those of them that the mapping gave before.
         """
-        by_hand = held - given if self.keeps_manual_roles else frozenset()
+        by_hand = held - given if self.keeps_manual_roles else _NOTHING
         return self.roles | by_hand | (held & self.protected_roles)
 
 
-def decide(identity: Identity, mapping: Mapping) -> RoleDecision:
-    """The roles of ``identity`` under ``mapping``. Pure: no I/O, no clock."""
-    facts = {fact: _values(identity, fact) for fact in mapping.facts}
+def facts_of(identity: Identity, names: frozenset[str]) -> Facts:
+    """What an identity says about each of these facts, ``None`` where it says nothing."""
+    return {name: _values(identity, name) for name in names}
+
+
+def decide(identity: Identity, mapping: Mapping, on: date) -> RoleDecision:
+    """The roles of ``identity`` under ``mapping``. Pure: no I/O, no clock.
+
+    :param on: the day (UTC), for rules that count ``until`` one.
+    """
     return decide_by_facts(
-        facts, mapping, untold=identity.groups_untold, group_overage=identity.group_overage
+        facts_of(identity, mapping.facts),
+        mapping,
+        on,
+        untold=identity.groups_untold,
+        group_overage=identity.group_overage,
     )
 
 
 def decide_by_facts(
     facts: Facts,
     mapping: Mapping,
+    on: date,
     *,
     untold: frozenset[str] = frozenset(),
     group_overage: bool = False,
+    machine: bool = False,
 ) -> RoleDecision:
     """The same from facts alone; one that the mapping names and that is not there is unknown.
 
-    :param untold: groups that rules name and of which nobody said whether the person is in them, while
-        of all others somebody did.
+    :param untold: see :class:`~airflow_sso.role_mapping.conditions.Evidence`.
+    :param group_overage: the groups are unknown because there are too many to be told.
+    :param machine: whether rules for machines apply, and those for people do not.
 
-    Cost grows with the values that the person has, not with the rules that do not match.
+    Cost grows with the values that there are, and with the patterns, not with the rules that do not match.
     """
-    facts = {fact: facts.get(fact) for fact in mapping.facts}
-    matched = tuple(sorted(_matches(mapping, facts), key=lambda match: match.rule.number))
-    roles, refused_because = _weigh(mapping, matched, facts, untold, group_overage=group_overage)
-    return RoleDecision(
-        roles,
-        matched,
-        refused_because,
+    rules = mapping.machines if machine else mapping.people
+    facts = {fact: facts.get(fact) for fact in rules.facts}
+    evidence = Evidence(facts, untold)
+    decision = RoleDecision(
+        _NOTHING,
+        (),
         facts=facts,
         keeps_manual_roles=mapping.keeps_manual_roles,
         protected_roles=mapping.protected_roles,
     )
+    answers = [(rule, answer(rule.condition, evidence)) for rule in _candidates(rules, evidence, on)]
+    found = [_match(rule, told, mapping) for rule, told in answers if told.holds]
+    matched = tuple(sorted((match for match, _ in found), key=lambda match: match.rule.number))
+    decision = replace(decision, matched=matched, not_given=tuple(one for _, lost in found for one in lost))
+    open_rules = [rule for rule, told in answers if told.holds is None]
+    no_match = _NOTHING if machine else mapping.no_match
+    roles, refused = _weigh(
+        matched,
+        open_rules,
+        no_match,
+        groups_open="group" in rules.facts and (facts["group"] is None or bool(untold)),
+        group_overage=group_overage and "group" in rules.facts and facts["group"] is None,
+    )
+    return replace(decision, roles=roles, refused_because=refused)
+
+
+def _candidates(rules: RuleSet, evidence: Evidence, on: date) -> Iterator[Rule]:
+    """The rules that can hold, or be open."""
+    found: dict[int, Rule] = {rule.number: rule for rule in rules.always}
+    for fact, values in evidence.values.items():
+        for key in values:
+            for rule in rules.by_value.get((fact, key), ()):
+                found[rule.number] = rule
+    for test, waiting in rules.by_pattern.items():
+        if evidence.hits(test):
+            found.update((rule.number, rule) for rule in waiting)
+    unknown = [fact for fact, values in evidence.facts.items() if values is None]
+    for fact in [*unknown, "group"] if evidence.untold else unknown:
+        found.update((rule.number, rule) for rule in rules.by_fact.get(fact, ()))
+    return (rule for rule in found.values() if rule.counts_on(on))
+
+
+def _match(rule: Rule, told: Answer, mapping: Mapping) -> tuple[Match, list[NotGiven]]:
+    """A rule that holds, with the roles that it gives, and those that it must not."""
+    if not rule.templates:
+        return Match(rule, told.hits, rule.roles), []
+    made = {name for _, hit in told.hits if hit.captures for name in captured(rule.templates, hit.captures)}
+    why_not = {name: mapping.why_not_captured(name) for name in sorted(made)}
+    roles = rule.roles | {name for name, why in why_not.items() if why is None}
+    return Match(rule, told.hits, roles), [NotGiven(name, rule, why) for name, why in why_not.items() if why]
+
+
+def _weigh(
+    matched: tuple[Match, ...],
+    open_rules: list[Rule],
+    no_match: frozenset[str],
+    *,
+    groups_open: bool,
+    group_overage: bool,
+) -> tuple[frozenset[str], str | None]:
+    """The roles, or the code of a refusal."""
+    if any(match.rule.deny for match in matched):
+        return _NOTHING, DENIED
+    if group_overage or any(rule.deny for rule in open_rules):
+        return _NOTHING, UNKNOWN_FACTS
+    roles = _NOTHING.union(*(match.roles for match in matched))
+    if roles:
+        return roles, None
+    if no_match and not open_rules:
+        return no_match, None
+    # What `no_match` gives is for people of whom everything is known: otherwise a fact that turns
+    # unknown would add a role.
+    rests_on_unknown = open_rules and (no_match or groups_open)
+    return _NOTHING, UNKNOWN_FACTS if rests_on_unknown else NO_MATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,77 +229,42 @@ class Joined:
     untold: frozenset[str] = frozenset()
 
 
-def joined(stored: Facts, read: Facts, mapping: Mapping, names_group: Callable[[str], bool]) -> Joined:
+def joined(
+    stored: Facts,
+    read: Facts,
+    mapping: Mapping,
+    names_group: Callable[[str], bool],
+    *,
+    tells_every_group: bool = False,
+) -> Joined:
     """What is known of a person from two sources, of which each fact has one.
 
     :param stored: what the person's own sign-in told.
-    :param read: what their directory tells now; it wins, of groups for those that it knows by the
-        spelling of the rules.
+    :param read: what their directory tells now; it wins, of groups for those that it was asked about: those
+        that rules name whole, by a spelling that it knows.
+    :param tells_every_group: whether it told of all groups that patterns could match, too.
     """
     facts = {**stored, **read}
     groups, told = read.get("group"), stored.get("group")
-    if groups is None:
+    if groups is None or tells_every_group:
         return Joined(facts)
+    asked = {one for one in mapping.group_values if names_group(one)}
     if told is None:
         facts["group"] = groups
-        return Joined(facts, frozenset(one for one in mapping.group_values if not names_group(one)))
-    facts["group"] = groups | {one for one in told if not (isinstance(one, str) and names_group(one))}
+        return Joined(facts, (mapping.group_values - asked) | mapping.group_patterns)
+    known = set(map(comparable, asked))
+    facts["group"] = groups | {one for one in told if not (isinstance(one, str) and comparable(one) in known)}
     return Joined(facts)
 
 
-def _weigh(
-    mapping: Mapping,
-    matched: tuple[Match, ...],
-    facts: Facts,
-    untold: frozenset[str],
-    *,
-    group_overage: bool,
-) -> tuple[frozenset[str], str | None]:
-    unknown = {fact for fact, values in facts.items() if values is None}
-    nothing: frozenset[str] = frozenset()
-    if any(match.rule.deny for match in matched):
-        return nothing, DENIED
-    if mapping.denying_facts & unknown or (group_overage and "group" in unknown):
-        return nothing, UNKNOWN_FACTS
-    if any(rule.deny and rule.key == "group" and rule.value in untold for rule in mapping.rules):
-        return nothing, UNKNOWN_FACTS
-    if matched:
-        return nothing.union(*(match.rule.roles for match in matched)), None
-    if mapping.no_match and not unknown and not untold:
-        return mapping.no_match, None
-    # What `no_match` gives is for people of whom everything is known: otherwise a fact that turns
-    # unknown would add a role.
-    open_ = "group" in unknown or untold or mapping.no_match
-    return nothing, UNKNOWN_FACTS if open_ else NO_MATCH
-
-
-def _matches(mapping: Mapping, facts: MappingOf[str, frozenset[str | int | bool] | None]) -> Iterator[Match]:
-    for fact, values in facts.items():
-        for value in values or ():
-            at = comparable(value) if isinstance(value, str) else value
-            for rule in mapping.index.get((fact, at), ()):
-                # 1 == True in Python; in a mapping file they are different things.
-                if type(rule.value) is type(value):
-                    yield Match(rule, value)
-
-
-def _values(identity: Identity, fact: str) -> frozenset[str | int | bool] | None:
+def _values(identity: Identity, fact: str) -> frozenset[Value] | None:
     """What is known of one fact: its values, or ``None`` when it is unknown."""
     if fact == "group":
         return identity.groups
     if fact == "app_role":
         return identity.app_roles
-    return _claim_values(identity.claims, fact.removeprefix("claim:"))
-
-
-def _claim_values(claims: MappingOf[str, Any], path: str) -> frozenset[str | int | bool] | None:
-    """The scalars at a claim path, dots leading into nested objects; absent is unknown."""
-    value: Any = claims.get(path)
-    if value is None:
-        value = claims
-        for step in path.split("."):
-            value = value.get(step) if isinstance(value, MappingOf) else None
-    if value is None:
-        return None
-    several = value if isinstance(value, list) else [value]
-    return frozenset(one for one in several if isinstance(one, str | int | bool))
+    if fact in ("provider", "protocol"):
+        return frozenset({getattr(identity, fact)})
+    if fact.startswith("claim:"):
+        return claim_values(identity.claims, fact.removeprefix("claim:"))
+    return None

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from airflow_sso import yaml_document
 from airflow_sso.errors import ConfigurationFaulty
-from airflow_sso.role_mapping.rules import Mapping, understand
+from airflow_sso.role_mapping.rules import Mapping
+from airflow_sso.role_mapping.understanding import understand
 from airflow_sso.yaml_document import Fault
 
 log = logging.getLogger(__name__)

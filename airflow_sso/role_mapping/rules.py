@@ -1,104 +1,61 @@
-"""The language of ``role_mapping.yaml``: what may be written, and what it compiles to.
+"""A mapping that can decide: its rules, arranged so that those which do not match cost nothing.
 
-What must stay true: a rule that this version does not understand is a fault, never a rule that
-quietly does less; and a mapping with a fault yields no mapping at all.
+What must stay true: a rule is found by every value that can make it hold, and by every fact whose being
+unknown can leave it open.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from datetime import date
 
-from pydantic import BaseModel, ConfigDict, model_validator
-
-from airflow_sso import yaml_document
-from airflow_sso.yaml_document import Document, Place
+from airflow_sso.role_mapping.conditions import All, Condition, Not, Test, needs_a_hit, tests
+from airflow_sso.role_mapping.require import Requirement
+from airflow_sso.role_mapping.values import Value, key_of
 
 #: Roles that every Airflow has, before its database says more.
 BUILT_IN_ROLES = frozenset({"Admin", "Op", "User", "Viewer", "Public"})
-
-_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-#: A distinguished name of two or more parts (RFC 4514); a comma may be escaped.
-_DN = re.compile(r"\s*[A-Za-z][\w.-]*\s*=(?:[^,\\]|\\.)*(?:,\s*[A-Za-z][\w.-]*\s*=(?:[^,\\]|\\.)*)+")
-_DN_SPACE = re.compile(r"\s*(?<!\\)([,=+])\s*")
+#: Where the name of a role takes what a pattern caught: ``{1}``.
+PLACEHOLDER = re.compile(r"\{([1-9])\}")
+_BUILT_IN = frozenset(name.casefold() for name in BUILT_IN_ROLES)
 
 
-def comparable(value: str) -> str:
-    """``value`` as it is compared: exactly, but GUIDs and DNs without regard to case (RFC 4517)."""
-    if "=" in value and len(value) <= 1000:
-        return _DN_SPACE.sub(r"\1", value.strip()).casefold() if _DN.fullmatch(value) else value
-    return value.lower() if _GUID.fullmatch(value) else value
-
-
-class _WrittenRule(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    group: str | None = None
-    app_role: str | None = None
-    claim: str | None = None
-    equals: str | int | bool | None = None
-    name: str | None = None
-    roles: tuple[str, ...] | None = None
-    deny: Literal[True] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_role_is_a_list(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("roles"), str):
-            return {**data, "roles": [data["roles"]]}
-        return data
-
-    @model_validator(mode="after")
-    def _says_one_thing(self) -> _WrittenRule:
-        facts = [key for key in ("group", "app_role", "claim") if getattr(self, key) is not None]
-        if len(facts) != 1:
-            raise ValueError("must have exactly one of group, app_role, claim")
-        if (self.claim is None) != (self.equals is None):
-            raise ValueError("claim goes with equals: {claim: department, equals: Finance, roles: [...]}")
-        if (self.roles is None) == (self.deny is None):
-            raise ValueError("must have exactly one of roles and deny: true")
-        if self.roles == ():
-            raise ValueError("roles must name at least one role")
-        value = str(getattr(self, facts[0])) if not self.claim else str(self.equals)
-        if not value or not getattr(self, facts[0]):
-            raise ValueError(f"{facts[0]} must not be empty")
-        if "*" in value and not self.claim:
-            raise ValueError("patterns with * are not part of this version; write the whole name or id")
-        return self
-
-
-class _WrittenMapping(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    version: Literal[1]
-    rules: tuple[_WrittenRule, ...]
-    no_match: Literal["deny"] | tuple[str, ...] = "deny"
-    manual_roles: Literal["remove", "keep"] = "remove"
-    protected_roles: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One compiled rule. ``number`` counts from 1, as people do; ``line`` is where it is written."""
+    """One compiled rule.
+
+    ``number``
+        counts from 1, as people do.
+    ``templates``
+        names of roles into which what a pattern caught is put: ``team-{1}``.
+    ``until``
+        the last day (UTC) on which it counts.
+    ``line``
+        where it is written.
+    """
 
     number: int
-    kind: Literal["group", "app_role", "claim"]
-    key: str
-    """The claim's path; for group and app role the kind itself."""
-    value: str | int | bool
-    roles: frozenset[str]
-    deny: bool
-    name: str | None
-    line: int | None
+    condition: Condition
+    roles: frozenset[str] = frozenset()
+    templates: tuple[str, ...] = ()
+    deny: bool = False
+    name: str | None = None
+    line: int | None = None
+    until: date | None = None
+    for_machines: bool = False
 
     @property
     def label(self) -> str:
         """What people call it: its name, else what it asks for."""
-        return self.name or f"{self.key.replace(':', ' ')} {self.value}"
+        return self.name or str(self.condition)
+
+    def counts_on(self, day: date) -> bool:
+        """Whether its time has not run out."""
+        return self.until is None or day <= self.until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,135 +78,162 @@ class OwnedRole:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleSet:
+    """The rules for people, or those for machines.
+
+    ``by_value``, ``by_pattern``
+        the rules that a value, or a match of a pattern, can make hold.
+    ``always``
+        those that can hold without any.
+    ``by_fact``
+        the rules that read a fact, which are open while it is unknown.
+    """
+
+    by_value: MappingOf[tuple[str, tuple[type, Value]], tuple[Rule, ...]] = field(repr=False)
+    by_pattern: MappingOf[Test, tuple[Rule, ...]] = field(repr=False)
+    always: tuple[Rule, ...] = field(repr=False)
+    by_fact: MappingOf[str, tuple[Rule, ...]] = field(repr=False)
+    group_values: frozenset[str] = field(repr=False)
+    group_patterns: frozenset[str] = field(repr=False)
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """What the rules read: ``group``, ``app_role``, ``claim:department`` ..."""
+        return frozenset(self.by_fact)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
-    """A mapping in force. ``index`` finds the rules of one fact's value without reading the others."""
+    """A mapping that may be in force.
+
+    ``no_match``
+        the roles of whoever matches no rule; none where that refuses.
+    ``keeps_manual_roles``
+        whether roles that people were given by hand stay (``manual_roles: keep``).
+    ``protected_roles``
+        roles that no rule gives, and that no sign-in takes.
+    ``owned_roles``
+        the roles that the file makes, under ``roles:``.
+    ``role_prefixes``
+        what names of roles that a pattern caught may begin with, beside those of ``owned_roles``.
+    ``require``
+        what must hold of a sign-in itself.
+    """
 
     rules: tuple[Rule, ...]
-    no_match: frozenset[str]
-    keeps_manual_roles: bool
-    """Whether roles that people were given by hand stay (``manual_roles: keep``)."""
-    protected_roles: frozenset[str]
-    """Roles that no rule gives, and that no sign-in takes."""
-    index: MappingOf[tuple[str, str | int | bool], tuple[Rule, ...]] = field(repr=False)
-    facts: frozenset[str] = field(repr=False)
-    """What the rules read: ``group``, ``app_role``, or a claim path."""
-    denying_facts: frozenset[str] = field(repr=False)
+    no_match: frozenset[str] = frozenset()
+    keeps_manual_roles: bool = False
+    protected_roles: frozenset[str] = frozenset()
     owned_roles: tuple[OwnedRole, ...] = ()
-    """The roles that the file makes, under ``roles:``."""
+    role_prefixes: tuple[str, ...] = ()
+    require: tuple[Requirement, ...] = ()
+    people: RuleSet = field(repr=False)
+    machines: RuleSet = field(repr=False)
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """What the rules for people read."""
+        return self.people.facts
 
     @property
     def group_values(self) -> frozenset[str]:
-        """Every group that a rule names, as it writes it."""
-        return frozenset(
-            rule.value for rule in self.rules if isinstance(rule.value, str) and rule.key == "group"
-        )
+        """Every group that a rule for people names whole, as it writes it."""
+        return self.people.group_values
+
+    @property
+    def group_patterns(self) -> frozenset[str]:
+        """Every pattern of groups in a rule for people, as it is written."""
+        return self.people.group_patterns
 
     @property
     def role_names(self) -> frozenset[str]:
+        """Every role that it names whole."""
         return self.no_match.union(*(rule.roles for rule in self.rules))
+
+    def why_not_captured(self, name: str) -> str | None:
+        """Why a role whose name was caught from a group is not given; ``None``: it may be.
+
+        A group that somebody made and called ``airflow-Admin`` must not make an Admin.
+        """
+        if name.casefold() in _BUILT_IN:
+            return "a pattern never gives a role of Airflow's own"
+        if name in self.protected_roles:
+            return "it is one of protected_roles"
+        if name in (role.name for role in self.owned_roles) or name.startswith(self.role_prefixes):
+            return None
+        return "it is not under roles:, and begins with no prefix that is"
 
 
 def compile_rules(
-    rules: Collection[Rule],
+    rules: Iterable[Rule],
     no_match: Collection[str] = (),
     *,
     keeps_manual_roles: bool = False,
     protected_roles: Collection[str] = (),
+    owned_roles: Iterable[OwnedRole] = (),
+    role_prefixes: Iterable[str] = (),
+    require: Iterable[Requirement] = (),
 ) -> Mapping:
-    """Arrange rules for deciding: by fact and value, so that rules which do not match cost nothing."""
-    index: dict[tuple[str, str | int | bool], tuple[Rule, ...]] = {}
-    for rule in rules:
-        at = (rule.key, comparable(rule.value) if isinstance(rule.value, str) else rule.value)
-        index[at] = (*index.get(at, ()), rule)
+    """Arrange rules for deciding."""
+    rules = tuple(rules)
     return Mapping(
-        rules=tuple(rules),
+        rules=rules,
         no_match=frozenset(no_match),
         keeps_manual_roles=keeps_manual_roles,
         protected_roles=frozenset(protected_roles),
-        index=index,
-        facts=frozenset(rule.key for rule in rules),
-        denying_facts=frozenset(rule.key for rule in rules if rule.deny),
+        owned_roles=tuple(owned_roles),
+        role_prefixes=tuple(role_prefixes),
+        require=tuple(require),
+        people=_arranged([rule for rule in rules if not rule.for_machines]),
+        machines=_arranged([rule for rule in rules if rule.for_machines]),
     )
 
 
-def understand(document: Document, known_roles: Collection[str] | None) -> Mapping | None:
-    """The mapping that a document says, or ``None`` after noting every fault in it.
-
-    :param known_roles: names of the roles that exist; ``None`` when the document was accepted before, and
-        roles may have gone since.
-    """
-    data = document.data
-    if document.faults:
-        return None
-    if not isinstance(data, dict):
-        document.add((), "must start with version: 1 and rules:")
-        return None
-    written = yaml_document.validate(document, _WrittenMapping, data)
-    if written is None:
-        return None
-    rules = [_compile(document, number, rule) for number, rule in enumerate(written.rules)]
-    no_match = () if written.no_match == "deny" else written.no_match
-    if written.no_match == ():
-        document.add(("no_match",), "write deny, or a list of roles")
-    if known_roles is not None:
-        _report_unknown_roles(document, written, no_match, known_roles)
-    _report_repeated_rules(document, rules)
-    if document.faults:
-        return None
-    return compile_rules(
-        rules,
-        no_match,
-        keeps_manual_roles=written.manual_roles == "keep",
-        protected_roles=written.protected_roles,
-    )
-
-
-def _compile(document: Document, position: int, written: _WrittenRule) -> Rule:
-    kind: Literal["group", "app_role", "claim"]
-    if written.group is not None:
-        kind, key, value = "group", "group", written.group
-    elif written.app_role is not None:
-        kind, key, value = "app_role", "app_role", written.app_role
-    else:
-        kind, key, value = "claim", f"claim:{written.claim}", written.equals  # type: ignore[assignment]
-    return Rule(
-        number=position + 1,
-        kind=kind,
-        key=key,
-        value=value,
-        roles=frozenset(written.roles or ()),
-        deny=bool(written.deny),
-        name=written.name,
-        line=document.lines.get(("rules", position)),
-    )
-
-
-def _report_unknown_roles(
-    document: Document, written: _WrittenMapping, no_match: Collection[str], known_roles: Collection[str]
-) -> None:
-    places: list[tuple[Place, str]] = [
-        (("rules", i, "roles", j), role)
-        for i, rule in enumerate(written.rules)
-        for j, role in enumerate(rule.roles or ())
-    ]
-    places += [(("no_match", j), role) for j, role in enumerate(no_match)]
-    places += [(("protected_roles", j), role) for j, role in enumerate(written.protected_roles)]
-    for place, role in places:
-        if role in written.protected_roles and place[0] != "protected_roles":
-            document.add(place, f"{role} is one of protected_roles, which no rule may give")
-        elif role not in known_roles:
-            close = difflib.get_close_matches(role, sorted(known_roles), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known_roles))}"
-            document.add(place, f"there is no role {role!r}; {hint}")
-
-
-def _report_repeated_rules(document: Document, rules: Collection[Rule]) -> None:
-    seen: dict[object, Rule] = {}
+def _arranged(rules: Collection[Rule]) -> RuleSet:
+    by_value: dict[tuple[str, tuple[type, Value]], list[Rule]] = defaultdict(list)
+    by_pattern: dict[Test, list[Rule]] = defaultdict(list)
+    by_fact: dict[str, list[Rule]] = defaultdict(list)
+    asked: set[str] = set()
+    patterns: set[str] = set()
     for rule in rules:
-        value = comparable(rule.value) if isinstance(rule.value, str) else rule.value
-        what = (rule.key, type(value), value, rule.roles, rule.deny)
-        if what in seen:
-            first = seen[what]
-            at = f"line {first.line}" if first.line else f"rule {first.number}"
-            document.add(("rules", rule.number - 1), f"says the same as the one in {at}")
-        seen.setdefault(what, rule)
+        for test in dict.fromkeys(_anchors(rule.condition)):
+            if test.pattern:
+                by_pattern[test].append(rule)
+            for value in test.values:
+                by_value[test.fact, key_of(value)].append(rule)
+        for test in tests(rule.condition):
+            if rule not in by_fact[test.fact][-1:]:
+                by_fact[test.fact].append(rule)
+            if test.fact == "group":
+                asked |= {value for value in test.values if isinstance(value, str)}
+                patterns |= {test.pattern.text} if test.pattern else set()
+    return RuleSet(
+        by_value={at: tuple(found) for at, found in by_value.items()},
+        by_pattern={at: tuple(found) for at, found in by_pattern.items()},
+        always=tuple(rule for rule in rules if not needs_a_hit(rule.condition)),
+        by_fact={fact: tuple(found) for fact, found in by_fact.items()},
+        group_values=frozenset(asked),
+        group_patterns=frozenset(patterns),
+    )
+
+
+def _anchors(condition: Condition) -> list[Test]:
+    """The tests of which one must have a hit for the condition to hold, if it needs any."""
+    if isinstance(condition, Test):
+        return [condition]
+    if isinstance(condition, Not):
+        return []
+    if isinstance(condition, All):
+        # One part that must hold is enough to find the rule by: the one with the fewest ways.
+        needed = [_anchors(part) for part in condition.parts if needs_a_hit(part)]
+        return min(needed, key=len) if needed else []
+    return [test for part in condition.parts for test in _anchors(part)]
+
+
+def captured(templates: Iterable[str], captures: tuple[str, ...]) -> list[str]:
+    """The names of roles that templates make of what was caught."""
+
+    def caught(match: re.Match[str]) -> str:
+        return captures[int(match.group(1)) - 1]
+
+    return [PLACEHOLDER.sub(caught, template) for template in templates]

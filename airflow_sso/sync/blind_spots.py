@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from airflow_sso.role_mapping import Mapping
+from airflow_sso.role_mapping.conditions import Test, tests
+
+#: What every sign-in tells anew, and no directory needs to.
+_OF_THE_WAY_IN = frozenset({"provider", "protocol"})
 
 
 def of(
@@ -17,7 +21,10 @@ def of(
     """A sentence for each rule whose answer the last sign-in gives, whatever the directory says."""
     found = []
     for rule in mapping.rules:
-        why = _why(rule.key, rule.value, directory, supplies, names_group)
+        if rule.for_machines:
+            continue
+        whys = (_why(test, directory, supplies, names_group) for test in tests(rule.condition))
+        why = "; ".join(dict.fromkeys(filter(None, whys)))
         if why:
             line = f" (line {rule.line})" if rule.line else ""
             found.append(f"rule {rule.number}{line}: {why}; what the last sign-in found stands")
@@ -25,14 +32,15 @@ def of(
 
 
 def _why(
-    key: str,
-    value: object,
-    directory: str,
-    supplies: frozenset[str],
-    names_group: Callable[[str], bool],
+    test: Test, directory: str, supplies: frozenset[str], names_group: Callable[[str], bool]
 ) -> str | None:
-    if key not in supplies:
-        return f"the directory of {directory} does not tell {key.replace(':', ' ')}"
-    if key == "group" and not names_group(str(value)):
-        return f"the directory of {directory} does not know a group by {value!r}"
-    return None
+    if test.fact in _OF_THE_WAY_IN:
+        return None
+    if test.fact not in supplies:
+        return f"the directory of {directory} does not tell {test.fact.replace(':', ' ', 1)}"
+    if test.fact != "group":
+        return None
+    if test.pattern:
+        return f"the directory of {directory} is not asked for groups like {test.pattern.text!r}"
+    unknown = [value for value in test.values if not names_group(str(value))]
+    return f"the directory of {directory} does not know a group by {unknown[0]!r}" if unknown else None

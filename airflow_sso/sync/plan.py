@@ -278,7 +278,8 @@ class _Maker:
         values = {
             fact: None if told is None else frozenset(value for _, value in told) for fact, told in facts
         }
-        decision = decide_by_facts(values, self._mapping, untold=untold, group_overage=overage)
+        day = self._reading.began_at.date()
+        decision = decide_by_facts(values, self._mapping, day, untold=untold, group_overage=overage)
         return decision if self._roles_there is None else decision.without_roles_but(self._roles_there)
 
     def _why_out(self, account: Account, seen: Observation | None) -> str | None:
