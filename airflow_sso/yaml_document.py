@@ -36,11 +36,21 @@ class Fault:
     place: Place
     message: str
     line: int | None = None
+    column: int | None = None
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{self.where}: {self.sentence}"
+
+    @property
+    def where(self) -> str:
+        """File, line and column, as editors and terminals make a link of them."""
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and at which path."""
         path = spell(self.place)
-        return f"{where}: {path}: {self.message}" if path else f"{where}: {self.message}"
+        return f"{path}: {self.message}" if path else self.message
 
 
 def spell(place: Place) -> str:
@@ -53,22 +63,22 @@ def spell(place: Place) -> str:
 
 @dataclass(slots=True)
 class Document:
-    """What a YAML file says (``data``), where it says it (``lines``), and what is wrong with it."""
+    """What a YAML file says (``data``), where (``lines``, ``columns``), and what is wrong with it."""
 
     file: str
     data: Any = None
     lines: dict[Place, int] = field(default_factory=dict)
+    columns: dict[Place, int] = field(default_factory=dict)
     written: dict[Place, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
     def fault(self, place: Place, message: str) -> Fault:
         """A fault at ``place``, on the line of the nearest enclosing value that has one."""
-        line = None
         for depth in range(len(place), -1, -1):
             line = self.lines.get(place[:depth])
             if line:
-                break
-        return Fault(self.file, place, message, line)
+                return Fault(self.file, place, message, line, self.columns.get(place[:depth]))
+        return Fault(self.file, place, message)
 
     def as_written(self, place: Place, value: object) -> str:
         """``value`` as a message may show it: what the file says, never what a variable held."""
@@ -100,8 +110,8 @@ def parse(text: str, file: str, *, variables: Mapping[str, str] | None = None) -
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as cause:
         mark = cause.problem_mark or cause.context_mark
-        line = mark.line + 1 if mark else None
-        document.faults.append(Fault(file, (), f"is not valid YAML: {cause.problem}", line))
+        at = (mark.line + 1, mark.column + 1) if mark else (None, None)
+        document.faults.append(Fault(file, (), f"is not valid YAML: {cause.problem}", *at))
         return document
     except (yaml.YAMLError, RecursionError):
         document.faults.append(Fault(file, (), "is not valid YAML"))
@@ -133,7 +143,7 @@ class _Builder:
         self._count += 1
         if self._count > _MAX_NODES or len(place) > _MAX_DEPTH:
             raise _TooMuch
-        self._document.lines[place] = node.start_mark.line + 1
+        self._note(place, node)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
@@ -144,18 +154,23 @@ class _Builder:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
-                self._document.lines[place] = key_node.start_mark.line + 1
+                self._note(place, key_node)
                 self._document.add(place, "keys must be plain words")
                 continue
             key = str(key_node.value)
             here = (*place, key)
             if key in result:
-                self._document.lines[here] = key_node.start_mark.line + 1
+                self._note(here, key_node)
                 self._document.add(here, "is written twice; the second would silently win")
                 continue
             result[key] = self.build(value_node, here)
-            self._document.lines[here] = key_node.start_mark.line + 1
+            self._note(here, key_node)
         return result
+
+    def _note(self, place: Place, node: yaml.Node) -> None:
+        """Where a value stands; of one with a key, where the key does."""
+        self._document.lines[place] = node.start_mark.line + 1
+        self._document.columns[place] = node.start_mark.column + 1
 
     def _scalar(self, node: yaml.Node, place: Place) -> Any:
         if node.tag == "tag:yaml.org,2002:str" or node.tag == "tag:yaml.org,2002:timestamp":

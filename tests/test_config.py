@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -73,7 +74,14 @@ def settings(loaded: LoadedConfig) -> Settings:
 
 
 def told(loaded: LoadedConfig) -> list[str]:
-    return [str(fault) for fault in loaded.faults]
+    """Every fault as people see it, but for the column."""
+    return [re.sub(r"^([^:]*:\d+):\d+: ", r"\1: ", str(fault)) for fault in loaded.faults]
+
+
+def test_a_fault_names_the_column_too(file: Path) -> None:
+    loaded = load(file, GOOD.replace("label: Microsoft", "label: [a]"))
+    assert [(fault.line, fault.column) for fault in loaded.faults] == [(LINES["label: Microsoft"], 5)]
+    assert str(loaded.faults[0]).startswith(f"{file}:{LINES['label: Microsoft']}:5: providers[0].label: ")
 
 
 def test_a_good_file_opens_every_door(file: Path) -> None:

@@ -136,11 +136,11 @@ def test_a_truth_value_and_a_one_are_different_things() -> None:
     ("text", "says"),
     [
         ("", "is empty"),
-        ("rules: []", "role_mapping.yaml:1: version: is required"),
-        ("version: 2\nrules: []", "role_mapping.yaml:1: version: input should be 1"),
+        ("rules: []", "role_mapping.yaml:1:1: version: is required"),
+        ("version: 2\nrules: []", "role_mapping.yaml:1:1: version: input should be 1"),
         (
             "version: 1\nrules:\n  - {group: g, roles: [Opp]}",
-            "3: rules[0].roles[0]: there is no role 'Opp'; did you",
+            "3:24: rules[0].roles[0]: there is no role 'Opp'; did you",
         ),
         ("version: 1\nrules:\n  - {group: g, role: [Op]}", "rules[0].role: is not a key that is known here"),
         ("version: 1\nrules:\n  - {group: g}", "exactly one of roles and deny"),

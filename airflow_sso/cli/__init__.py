@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from airflow_sso import airflow_compat, config_location
-from airflow_sso.cli import access, break_glass, check, sync, users
+from airflow_sso.cli import access, break_glass, lint, sync, urls, users
 from airflow_sso.cli.outcome import WRONG_USE
 from airflow_sso.config import LoadedConfig
 
@@ -22,7 +22,7 @@ Command = Callable[[argparse.Namespace, LoadedConfig], int]
 
 #: What must work, in an emergency most of all, while ``sso.yaml`` has faults.
 _WITHOUT_SETTINGS: tuple[Command, ...] = (
-    check.lint,
+    lint.lint,
     break_glass.make_link,
     access.revoke,
     access.deactivate,
@@ -32,7 +32,7 @@ _WITHOUT_SETTINGS: tuple[Command, ...] = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     _log_beside_the_output()
     loaded = config_location.load(_flask_config(), given=options.config)
     run: Command = options.run
@@ -51,22 +51,17 @@ def _log_beside_the_output() -> None:
     log.propagate = False
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What may be typed."""
+    made = argparse.ArgumentParser(
         prog="airflow-sso", description="Enterprise sign-in for Apache Airflow, from the command line."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add(
-        commands,
-        "lint",
-        check.lint,
-        "check sso.yaml and the role mapping; lists every fault",
-        "airflow-sso lint",
-    )
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    _add_lint(commands)
     _add(
         commands,
         "urls",
-        check.urls,
+        urls.urls,
         "print what to register with the identity provider",
         "airflow-sso urls --json",
     )
@@ -97,7 +92,31 @@ def _parser() -> argparse.ArgumentParser:
     adopt.add_argument("--provider", required=True, help="the provider's name in sso.yaml")
     _add_access_commands(user_commands)
     adopt.add_argument("--subject", required=True, help="the person's immutable id there (Entra: Object ID)")
-    return parser
+    return made
+
+
+def _add_lint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = _add(
+        commands,
+        "lint",
+        lint.lint,
+        "check sso.yaml and the role mapping; lists every fault",
+        "airflow-sso lint role_mapping.yaml --format github",
+    )
+    check.add_argument(
+        "file", metavar="MAPPING", nargs="?", help="only this mapping file (default: all that sso.yaml names)"
+    )
+    check.add_argument("--format", choices=("text", "github", "sarif"), default="text", help="for whom")
+    check.add_argument(
+        "--role",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a role that exists, where Airflow's database cannot be read; may be repeated",
+    )
+    check.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of the mapping file, for editors"
+    )
 
 
 def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

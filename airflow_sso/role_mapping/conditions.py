@@ -6,7 +6,7 @@ yes; and an answer carries the values that led to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
 from functools import cached_property
@@ -165,6 +165,15 @@ def needs_a_hit(condition: Condition) -> bool:
         return False
     enough = any if isinstance(condition, All) else all
     return enough(needs_a_hit(part) for part in condition.parts)
+
+
+def sameness(condition: Condition) -> Hashable:
+    """Equal for two conditions that ask the same, in whatever order and spelling."""
+    if isinstance(condition, Test):
+        return condition.fact, condition.pattern or frozenset(map(key_of, condition.values))
+    if isinstance(condition, Not):
+        return "not", sameness(condition.part)
+    return type(condition), frozenset(map(sameness, condition.parts))
 
 
 def _spelled(value: Value) -> str:

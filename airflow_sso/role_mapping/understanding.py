@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator
+from collections.abc import Mapping as MappingOf
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from airflow_sso import yaml_document
-from airflow_sso.role_mapping.conditions import All, AnyOf, Condition, Not, Test, tests
+from airflow_sso.role_mapping.conditions import All, AnyOf, Condition, Not, Test, sameness, tests
 from airflow_sso.role_mapping.require import SESSION_CLAIMS, Requirement
 from airflow_sso.role_mapping.rules import (
     BUILT_IN_ROLES,
@@ -28,7 +33,6 @@ from airflow_sso.role_mapping.values import (
     expression,
     glob,
     is_glob,
-    key_of,
     unescaped,
 )
 from airflow_sso.role_mapping.written import (
@@ -41,6 +45,8 @@ from airflow_sso.role_mapping.written import (
 )
 from airflow_sso.yaml_document import Document, Place
 
+_Model = TypeVar("_Model", bound=BaseModel)
+_Key = TypeVar("_Key", int, str)
 _OWN = frozenset(name.casefold() for name in BUILT_IN_ROLES)
 
 
@@ -55,7 +61,7 @@ def understand(document: Document, known_roles: Collection[str] | None) -> Mappi
     if not isinstance(document.data, dict):
         document.add((), "must start with version: 1 and rules:")
         return None
-    written = yaml_document.validate(document, WrittenMapping, document.data)
+    written = _read(document, document.data)
     if written is None:
         return None
     mapping = _Compiler(document, written).mapping()
@@ -64,18 +70,56 @@ def understand(document: Document, known_roles: Collection[str] | None) -> Mappi
     return None if document.faults else mapping
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What is in order of a file; with faults elsewhere it still tells of its own."""
+
+    head: WrittenMapping
+    rules: MappingOf[int, WrittenRule]
+    require: MappingOf[int, WrittenRequirement]
+    roles: MappingOf[str, WrittenRole | None]
+
+
+def _read(document: Document, data: dict[str, Any]) -> _Written | None:
+    """Entry by entry, so that a fault in one hides none in the others."""
+    entries = {"rules": data.get("rules"), "require": data.get("require", [])}
+    roles = data.get("roles", {})
+    if not all(isinstance(one, list) for one in entries.values()) or not isinstance(roles, dict):
+        yaml_document.validate(document, WrittenMapping, data)
+        return None
+    rules = _each(document, WrittenRule, "rules", dict(enumerate(entries["rules"] or ())))
+    require = _each(document, WrittenRequirement, "require", dict(enumerate(entries["require"] or ())))
+    given = {name: {} if role is None else role for name, role in roles.items()}
+    owned = _each(document, WrittenRole, "roles", given)
+    head = {**data, "rules": [], "require": [], "roles": dict.fromkeys(roles)}
+    checked = yaml_document.validate(document, WrittenMapping, head)
+    return None if checked is None else _Written(checked, rules, require, owned)
+
+
+def _each(
+    document: Document, model: type[_Model], key: str, entries: MappingOf[_Key, Any]
+) -> dict[_Key, _Model]:
+    """The entries that are in order; the faults of the others are noted."""
+    found = {}
+    for at, entry in entries.items():
+        checked = yaml_document.validate(document, model, entry, (key, at))
+        if checked is not None:
+            found[at] = checked
+    return found
+
+
 class _Compiler:
     """Makes rules of what is written, noting the faults that only show now."""
 
-    def __init__(self, document: Document, written: WrittenMapping) -> None:
+    def __init__(self, document: Document, written: _Written) -> None:
         self._document = document
         self._written = written
         self._patterns: dict[tuple[bool, str], Pattern] = {}
 
     def mapping(self) -> Mapping:
-        written = self._written
-        rules = [self._rule(position, rule) for position, rule in enumerate(written.rules)]
-        require = [self._requirement(position, one) for position, one in enumerate(written.require)]
+        written, head = self._written, self._written.head
+        rules = [self._rule(position, rule) for position, rule in written.rules.items()]
+        require = [self._requirement(position, one) for position, one in written.require.items()]
         if len(self._patterns) > MOST_PATTERNS:
             self._document.add(
                 ("rules",),
@@ -83,9 +127,9 @@ class _Compiler:
             )
         return compile_rules(
             rules,
-            () if written.no_match == "deny" else written.no_match,
-            keeps_manual_roles=written.manual_roles == "keep",
-            protected_roles=written.protected_roles,
+            () if head.no_match == "deny" else head.no_match,
+            keeps_manual_roles=head.manual_roles == "keep",
+            protected_roles=head.protected_roles,
             owned_roles=[
                 _owned(name, role) for name, role in written.roles.items() if not name.endswith("*")
             ],
@@ -228,33 +272,32 @@ def _owned(name: str, written: WrittenRole | None) -> OwnedRole:
 class _Names:
     """Whether every role that is named may be named there."""
 
-    def __init__(
-        self, document: Document, written: WrittenMapping, known_roles: Collection[str] | None
-    ) -> None:
+    def __init__(self, document: Document, written: _Written, known_roles: Collection[str] | None) -> None:
         self._document = document
         self._written = written
-        self._owned = [name for name in written.roles if not name.endswith("*")]
-        self._known = None if known_roles is None else {*known_roles, *self._owned}
+        self._head = written.head
+        owned = [name for name in written.head.roles if not name.endswith("*")]
+        self._known = None if known_roles is None else {*known_roles, *owned}
 
     def check(self) -> None:
         for place, role in self._named():
-            if role in self._written.protected_roles and place[0] != "protected_roles":
+            if role in self._head.protected_roles and place[0] != "protected_roles":
                 self._document.add(place, f"{role} is one of protected_roles, which no rule may give")
             else:
                 self._check_exists(place, role)
         self._check_owned()
 
     def _named(self) -> Iterator[tuple[Place, str]]:
-        for i, rule in enumerate(self._written.rules):
+        for i, rule in self._written.rules.items():
             for j, role in enumerate(rule.roles or ()):
                 if not PLACEHOLDER.search(role):
                     yield ("rules", i, "roles", j), role
-        if self._written.no_match == ():
+        if self._head.no_match == ():
             self._document.add(("no_match",), "write deny, or a list of roles")
-        elif self._written.no_match != "deny":
-            for j, role in enumerate(self._written.no_match):
+        elif self._head.no_match != "deny":
+            for j, role in enumerate(self._head.no_match):
                 yield ("no_match", j), role
-        for j, role in enumerate(self._written.protected_roles):
+        for j, role in enumerate(self._head.protected_roles):
             yield ("protected_roles", j), role
 
     def _check_exists(self, place: Place, role: str) -> None:
@@ -279,7 +322,7 @@ class _Names:
                 self._document.add(place, "the name of a role has neither stars nor {1}")
             if name.casefold() in _OWN:
                 self._document.add(place, f"{name} is one of Airflow's own roles, which no file changes")
-            elif name in self._written.protected_roles:
+            elif name in self._head.protected_roles:
                 self._document.add(place, f"{name} is one of protected_roles")
             if role is not None and role.like is not None:
                 self._check_like(place, name, role.like)
@@ -300,20 +343,9 @@ def _report_repeated_rules(document: Document, rules: Collection[Rule]) -> None:
     seen: dict[object, Rule] = {}
     for rule in rules:
         does = (rule.roles, rule.templates, rule.deny, rule.until, rule.for_machines)
-        what = (_sameness(rule.condition), does)
+        what = (sameness(rule.condition), does)
         if what in seen:
             first = seen[what]
             at = f"line {first.line}" if first.line else f"rule {first.number}"
             document.add(("rules", rule.number - 1), f"says the same as the one in {at}")
         seen.setdefault(what, rule)
-
-
-def _sameness(condition: Condition) -> object:
-    """Equal for two conditions that ask the same, in whatever order and spelling."""
-    if isinstance(condition, Test):
-        if condition.pattern:
-            return condition.fact, condition.pattern
-        return condition.fact, frozenset(map(key_of, condition.values))
-    if isinstance(condition, Not):
-        return "not", _sameness(condition.part)
-    return type(condition), frozenset(map(_sameness, condition.parts))

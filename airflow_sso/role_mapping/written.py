@@ -126,17 +126,22 @@ Within = Annotated[Duration, WithJsonSchema({"type": "string", "pattern": "^[0-9
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
 
 class _ClaimTest(_Strict):
     claim: Annotated[str, Field(min_length=1)] | None = None
-    """A claim's name, or a path with dots."""
+    """A claim's name, or a path with dots: address.country."""
     equals: Scalar | None = None
+    """The claim's whole value; a star stands for any text. Of a list any entry may be it."""
     in_: Scalars | None = Field(None, alias="in")
+    """Whole values, of which one will do."""
     contains: Scalar | None = None
     """Of a claim that is a list: one of its entries."""
     matches: Annotated[str, Field(min_length=1)] | None = None
+    """A regular expression over the whole value (RE2)."""
 
     @property
     def operator(self) -> str | None:
@@ -159,15 +164,21 @@ class WrittenCondition(_ClaimTest):
     """What is asked of somebody: exactly one fact, or ``all``, ``any``, ``not``."""
 
     group: Text | None = None
+    """A group's id or name, as the provider sends it; a star stands for any text."""
     app_role: Text | None = None
+    """An app role's value (Entra)."""
     client: Text | None = None
     """Of a machine: the application that calls."""
     provider: Text | None = None
     """The name in ``sso.yaml`` of the provider that somebody signed in through."""
     protocol: Literal["oidc", "saml"] | None = None
+    """How they signed in."""
     all_: Annotated[tuple[WrittenCondition, ...], Field(min_length=1)] | None = Field(None, alias="all")
+    """Every part must hold."""
     any_: Annotated[tuple[WrittenCondition, ...], Field(min_length=1)] | None = Field(None, alias="any")
+    """One part that holds is enough."""
     not_: WrittenCondition | None = Field(None, alias="not")
+    """It must not hold, and that must be known."""
 
     @property
     def asks(self) -> str:
@@ -199,9 +210,13 @@ class WrittenRule(WrittenCondition):
     name: str | None = None
     """For people; it decides nothing."""
     roles: RoleNames | None = None
+    """What they get; {1} stands for what the first star caught."""
     deny: Literal[True] | None = None
+    """Refuses, whatever else holds."""
     until: Day | None = None
+    """The last day on which the rule counts, UTC."""
     for_: Literal["people", "machines"] = Field("people", alias="for")
+    """Whom the rule is about."""
 
     @model_validator(mode="after")
     def _does_one_thing(self) -> WrittenRule:
@@ -218,6 +233,7 @@ class WrittenRequirement(_ClaimTest):
     within: Within | None = None
     """With ``claim: auth_time``: how long ago the person may have proved who they are."""
     address: Networks | None = None
+    """Where the browser's address may be: 10.0.0.0/8."""
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> WrittenRequirement:
@@ -248,12 +264,19 @@ class WrittenMapping(_Strict):
     """The file."""
 
     version: Literal[1]
+    """Of the language."""
     rules: tuple[WrittenRule, ...]
+    """Who gets what. They add up; deny wins; the order means nothing."""
     require: tuple[WrittenRequirement, ...] = ()
+    """What must hold of a sign-in, such as a second factor; it gives no role."""
     no_match: Literal["deny"] | tuple[RoleName, ...] = "deny"
+    """What becomes of whom no rule gives a role: deny, or a list of roles."""
     manual_roles: Literal["remove", "keep"] = "remove"
+    """What becomes of roles that were given by hand."""
     protected_roles: tuple[RoleName, ...] = ()
+    """Roles that no rule gives and no sign-in takes."""
     roles: Mapping[RoleName, WrittenRole | None] = {}
+    """Roles that this file makes; a name with a star at its end lists what a pattern may give."""
 
 
 def _attribute(key: str) -> str:
@@ -262,9 +285,38 @@ def _attribute(key: str) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the file."""
+    """The JSON Schema of the file, for editors; what only shows between two values is for ``lint``."""
+    made = _tidied(WrittenMapping.model_json_schema(by_alias=True))
+    parts = made["$defs"]
+    one_fact = [{"required": [name]} for name in (*FACTS, "claim", *_JOINTS)]
+    parts["WrittenCondition"]["oneOf"] = one_fact
+    parts["WrittenRule"]["allOf"] = [
+        {"oneOf": one_fact},
+        {"oneOf": [{"required": ["roles"]}, {"required": ["deny"]}]},
+    ]
+    parts["WrittenRequirement"]["oneOf"] = [{"required": ["claim"]}, {"required": ["address"]}]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **made,
         "title": "role_mapping.yaml of airflow-sso",
-        **WrittenMapping.model_json_schema(by_alias=True),
     }
+
+
+def _tidied(part: Any) -> Any:
+    """Without what editors would show as noise: a key that is left out is simply not there."""
+    if isinstance(part, list):
+        return [_tidied(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    kept = {
+        key: _tidied(value)
+        for key, value in part.items()
+        if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
+    }
+    choices = kept.get("anyOf")
+    if isinstance(choices, list) and {"type": "null"} in choices:
+        choices.remove({"type": "null"})
+        if len(choices) == 1:
+            del kept["anyOf"]
+            kept |= choices[0]
+    return kept

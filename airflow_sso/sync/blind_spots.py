@@ -17,8 +17,8 @@ _OF_THE_WAY_IN = frozenset({"provider", "protocol"})
 
 def of(
     mapping: Mapping, directory: str, supplies: frozenset[str], names_group: Callable[[str], bool]
-) -> list[str]:
-    """A sentence for each rule whose answer the last sign-in gives, whatever the directory says."""
+) -> list[tuple[int, str]]:
+    """Number and sentence of each rule whose answer the last sign-in gives, whatever the directory says."""
     found = []
     for rule in mapping.rules:
         if rule.for_machines:
@@ -26,8 +26,7 @@ def of(
         whys = (_why(test, directory, supplies, names_group) for test in tests(rule.condition))
         why = "; ".join(dict.fromkeys(filter(None, whys)))
         if why:
-            line = f" (line {rule.line})" if rule.line else ""
-            found.append(f"rule {rule.number}{line}: {why}; what the last sign-in found stands")
+            found.append((rule.number, f"{why}; what the last sign-in found stands"))
     return found
 
 

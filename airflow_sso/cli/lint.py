@@ -1,0 +1,95 @@
+"""``lint``: is what was written right; every fault at once, and what is most likely not meant.
+
+What must stay true: what it finds in a mapping file is what a web server would find, and it needs neither
+Airflow's database nor ``sso.yaml`` to look at a mapping file alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_sso import database, models, yaml_document
+from airflow_sso.accounts import fab_users
+from airflow_sso.cli import findings
+from airflow_sso.cli.findings import Finding, Format
+from airflow_sso.cli.outcome import FINDINGS, OK
+from airflow_sso.config import LoadedConfig, Settings
+from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, understand
+from airflow_sso.role_mapping.advice import advice
+from airflow_sso.role_mapping.conditions import tests
+from airflow_sso.role_mapping.written import schema
+from airflow_sso.sync import blind_spots, directories
+from airflow_sso.yaml_document import Document, Fault
+
+
+def lint(options: argparse.Namespace, loaded: LoadedConfig) -> int:
+    """List every fault of ``sso.yaml`` and the role mapping, or of one mapping file."""
+    if options.schema:
+        print(json.dumps(schema(), indent=2))
+        return OK
+    found = list(_found(options, loaded))
+    shape: Format = "json" if options.json else options.format
+    text = findings.printed(found, shape)
+    if text:
+        print(text)
+    faults = sum(one.kind == "fault" for one in found)
+    if shape in ("text", "github"):
+        # A workflow's log takes commands only; the rest is for whoever reads it.
+        beside = sys.stdout if shape == "text" else sys.stderr
+        print(f"{faults} to mend." if faults else "No fault found.", file=beside)
+    return FINDINGS if faults else OK
+
+
+def _found(options: argparse.Namespace, loaded: LoadedConfig) -> Iterator[Finding]:
+    if options.file is None:
+        for fault in loaded.faults:
+            yield Finding("fault", fault)
+        for warning in loaded.warnings:
+            yield Finding("advice", Fault("sso.yaml", (), warning))
+    path = options.file or (loaded.settings.role_mapping_file if loaded.settings else None)
+    if path is None:
+        return
+    document = yaml_document.read(Path(path))
+    mapping = understand(document, known_roles() | frozenset(options.role))
+    for fault in sorted(document.faults, key=lambda one: (one.line or 0, one.column or 0)):
+        yield Finding("fault", fault)
+    if mapping is None:
+        return
+    remarks = advice(mapping, document, models.now().date())
+    if loaded.settings:
+        remarks += _about_the_company(loaded.settings, mapping, document)
+    for remark in sorted(remarks, key=lambda one: (one.line or 0, one.message)):
+        yield Finding("advice", remark)
+
+
+def _about_the_company(settings: Settings, mapping: Mapping, document: Document) -> list[Fault]:
+    """What only shows beside the providers: names of none of them, facts that their directories lack."""
+    remarks = []
+    for rule in mapping.rules:
+        for test in tests(rule.condition):
+            strangers = [value for value in test.values if value not in settings.providers]
+            if test.fact == "provider" and strangers:
+                message = f"no provider in sso.yaml is called {strangers[0]!r}"
+                remarks.append(document.fault(("rules", rule.number - 1), message))
+    for one in directories.of(settings):
+        for number, sentence in blind_spots.of(
+            mapping, one.name, one.reader.supplies, one.reader.names_group
+        ):
+            remarks.append(document.fault(("rules", number - 1), sentence))
+    return remarks
+
+
+def known_roles() -> frozenset[str]:
+    """The roles in Airflow's database; its built-in ones alone when it cannot be read."""
+    try:
+        with database.transaction() as connection:
+            return fab_users.role_names(connection) | BUILT_IN_ROLES
+    except SQLAlchemyError:
+        print("note: Airflow's database cannot be read; only its built-in roles are known", file=sys.stderr)
+        return BUILT_IN_ROLES
