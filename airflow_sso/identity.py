@@ -34,6 +34,8 @@ class Identity:
         the provider's session id (``sid``), where it sent one.
     ``authenticated_at``
         when the provider says that the person proved who they are; ``None`` when it does not say.
+    ``context``
+        how they proved it, where the protocol says that apart from the claims (``AuthnContextClassRef``).
     ``provider_subject``
         how the provider's own notices name the person (``sub``, NameID), which need not be ``subject``.
     ``session_ends_at``
@@ -61,6 +63,7 @@ class Identity:
     claims: Mapping[str, Any] = field(default_factory=dict)
     session_ref: str | None = None
     authenticated_at: datetime | None = None
+    context: str | None = None
     provider_subject: str | None = None
     session_ends_at: datetime | None = None
     sign_out_hints: Mapping[str, str] = field(default_factory=dict)

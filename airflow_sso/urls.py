@@ -59,16 +59,17 @@ class Urls:
         switch: bool = False,
         moved: bool = False,
         again: bool = False,
+        anew: bool = False,
     ) -> str:
         """Where a sign-in through ``provider`` starts.
 
         :param switch: ask the provider for another account.
         :param moved: the browser was sent here from another host name, and is not sent again.
         :param again: an unsolicited response was discarded, and may be once.
+        :param anew: ask the provider for a fresh proof of who the person is.
         """
-        flags = {
-            name: "1" for name, wanted in (("switch", switch), ("moved", moved), ("again", again)) if wanted
-        }
+        wanted = {"switch": switch, "moved": moved, "again": again, "anew": anew}
+        flags = {name: "1" for name, is_wanted in wanted.items() if is_wanted}
         return self._at(f"/login/{quote(provider)}", next=next_url, **flags)
 
     def is_here(self, host: str) -> bool:

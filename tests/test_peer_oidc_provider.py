@@ -150,6 +150,29 @@ def test_a_group_of_the_peers_becomes_a_role(
     assert links == [{"username": login, "email": f"{login}@peer.example"}]
 
 
+def test_the_peer_tells_when_somebody_proved_who_they_are(peers: Peers, visit: Callable[..., Window]) -> None:
+    """It puts ``auth_time`` into an ID token only for who asks for ``max_age``, and takes no ``claims``."""
+    required = [{"claim": "auth_time", "within": "1h"}]
+    peers.airflow.map({**stack.default_mapping(), "require": required})
+    try:
+        window = visit()
+        window.at("/dags")
+        window.link("Sign in with id_token").click()
+        identify(window, "grace")
+        window.arrives("/dags")
+        assert window.who() == "grace"
+        peers.airflow.map(
+            {**stack.default_mapping(), "require": [*required, {"claim": "amr", "contains": "mfa"}]}
+        )
+        another = visit()
+        another.at("/dags")
+        another.link("Sign in with id_token").click()
+        identify(another, "edsger")
+        expect(another.page.get_by_text("SSO-308")).to_be_visible()
+    finally:
+        peers.airflow.map(stack.default_mapping())
+
+
 def test_a_person_of_the_peers_without_a_mapped_group_is_refused(visit: Callable[..., Window]) -> None:
     window = visit()
     window.at("/auth/login/id_token?next=/dags")

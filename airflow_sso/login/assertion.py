@@ -101,6 +101,7 @@ class VerifiedAssertion(Mapping[str, Any]):
     __slots__ = (
         "_attributes",
         "authenticated_at",
+        "context",
         "id",
         "issued_at",
         "name_id",
@@ -130,6 +131,9 @@ class VerifiedAssertion(Mapping[str, Any]):
         self.issued_at: datetime = saml_time.moment(assertion.get("IssueInstant"))
         self.session_ref: str | None = statement.get("SessionIndex")
         self.authenticated_at: datetime | None = saml_time.moment(statement.get("AuthnInstant"))
+        contexts = find(statement, "saml:AuthnContext/saml:AuthnContextClassRef")
+        #: Core, section 2.7.2.2; Entra writes a blank before it (fact C2).
+        self.context: str | None = (text_of(contexts[0]) or "").strip() or None if contexts else None
         #: Core, section 2.7.2: the session is to end by then.
         self.session_ends_at: datetime | None = (
             saml_time.moment(until) if (until := statement.get("SessionNotOnOrAfter")) else None

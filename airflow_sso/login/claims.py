@@ -57,6 +57,7 @@ def to_identity(claims: Verified, settings: Provider) -> Identity:
         claims=claims,
         session_ref=claims.session_ref,
         authenticated_at=claims.authenticated_at,
+        context=claims.context,
         provider_subject=claims.provider_subject,
         session_ends_at=claims.session_ends_at,
     )

@@ -19,6 +19,7 @@ from airflow_sso.login.attempt import Attempt
 from airflow_sso.oidc_settings import OidcProvider
 from airflow_sso.provider_settings import Provider
 from airflow_sso.role_mapping import Mapping, MappingFile
+from airflow_sso.role_mapping.require import Asked
 from airflow_sso.saml_settings import SamlProvider
 from airflow_sso.urls import Urls
 
@@ -39,7 +40,7 @@ class Door(Protocol):
 
     settings: Any
 
-    def start(self, attempt: Attempt, *, switch_account: bool = False) -> str:
+    def start(self, attempt: Attempt, *, asked: Asked, switch_account: bool = False) -> str:
         """The address of the provider's sign-in page for a fresh attempt."""
 
     def finish(self, attempt: Attempt, response: MappingOf[str, str]) -> Identity:

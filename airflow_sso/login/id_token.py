@@ -83,6 +83,11 @@ class VerifiedClaims(Mapping[str, Any]):
         return None
 
     @property
+    def context(self) -> None:
+        """It is a claim like any other: ``acr``."""
+        return None
+
+    @property
     def authenticated_at(self) -> datetime | None:
         """When the person proved who they are (Core, section 2)."""
         value = self.get("auth_time")

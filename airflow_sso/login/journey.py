@@ -16,10 +16,13 @@ import flask
 from airflow_sso import audit, database, models, pages, role_mapping
 from airflow_sso.accounts import provisioning, sessions
 from airflow_sso.accounts.register import Credential, Opening
-from airflow_sso.errors import DisabledInDirectory, NotReady, SsoError, TablesMissing
+from airflow_sso.errors import DisabledInDirectory, NotReady, RequirementNotMet, SsoError, TablesMissing
+from airflow_sso.identity import Identity
 from airflow_sso.login import browser
 from airflow_sso.login.attempt import Attempt
 from airflow_sso.login.doors import Door, Doors
+from airflow_sso.role_mapping import Mapping as RoleMapping
+from airflow_sso.role_mapping import require
 
 Route = Callable[..., Any]
 
@@ -41,6 +44,22 @@ def answer_refusals(route: Route) -> Route:
             sessions.leave_none_to_strangers()
 
     return answered
+
+
+def _require(mapping: RoleMapping, identity: Identity) -> None:
+    """Whatever roles the person would have: a sign-in that is not good enough changes nothing.
+
+    :raises RequirementNotMet: naming what is missing in its ``detail``.
+    """
+    sign_in = require.SignIn(
+        claims={**identity.claims, **({"acr": identity.context} if identity.context else {})},
+        authenticated_at=identity.authenticated_at,
+        address=flask.request.remote_addr,
+        now=models.now(),
+    )
+    unmet = require.unmet(mapping.require, sign_in)
+    if unmet:
+        raise RequirementNotMet(f"not met: {'; '.join(map(str, unmet))}", identity=identity)
 
 
 class Journey:
@@ -71,7 +90,9 @@ class Journey:
         doors = self.doors()
         flask.g.sso_next = attempt.next_url
         mapping = doors.current_mapping()
-        identity = doors.ask_directory(door.finish(attempt, answer), mapping)
+        identity = door.finish(attempt, answer)
+        _require(mapping, identity)
+        identity = doors.ask_directory(identity, mapping)
         decision = role_mapping.decide(identity, mapping, models.now().date())
         opening = sessions.opening(identity, doors.limits, attempt.started_at)
         reference = flask.g.sso_reference
@@ -122,6 +143,9 @@ class Journey:
             reference=reference,
             provider=provider,
             next_url=next_url,
+            again_url=doors.urls.start(provider, next_url, anew=True)
+            if provider and isinstance(error, RequirementNotMet)
+            else None,
             signed_in=flask.g.user is not None and flask.g.user.is_authenticated,
             local_url=self.local_url(next_url) if error.status == 503 else None,
         )

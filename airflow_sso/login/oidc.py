@@ -8,6 +8,7 @@ verified logout token says that somebody has signed out there.
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,7 @@ from airflow_sso.login.doors import SignOut
 from airflow_sso.login.refresh import usable_token
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.oidc_settings import OidcProvider
+from airflow_sso.role_mapping.require import NOTHING_ASKED, Asked
 
 _LONGEST_SIGN_OUT = 7000  # characters of an address; browsers, proxies and providers take 8 kB
 _MAX_ERROR = 120  # of a provider's error text; it may hold names (fact A18), so it is never logged whole
@@ -55,13 +57,16 @@ class OidcDoor:
         """What the provider calls itself, by its configuration."""
         return vendor_of(self.settings).issuer(self.settings)
 
-    def start(self, attempt: Attempt, *, switch_account: bool = False) -> str:
+    def start(self, attempt: Attempt, *, asked: Asked = NOTHING_ASKED, switch_account: bool = False) -> str:
         """The address of the provider's sign-in page for a fresh attempt.
 
+        :param asked: what the answer is to show.
         :param switch_account: ask the provider to offer other accounts (``prompt=select_account``).
         """
         metadata = self._documents.metadata()
-        extra = {"prompt": vendor_of(self.settings).switch_prompt} if switch_account else {}
+        extra = _asking(asked)
+        if switch_account:
+            extra["prompt"] = vendor_of(self.settings).switch_prompt
         with self._client(client_auth.Credentials("none", self.settings.client_id)) as client:
             url, _state = client.create_authorization_url(
                 metadata.authorization_endpoint,
@@ -224,6 +229,24 @@ class OidcDoor:
             code_challenge_method="S256",
         )
         return bound(session, self.settings.http)
+
+
+def _asking(asked: Asked) -> dict[str, str]:
+    """What the answer is to show, as parameters (Core, sections 3.1.2.1 and 5.5.1); none is relied on."""
+    query: dict[str, str] = {}
+    if asked.claims:
+        wanted = {
+            claim: {"essential": True, **({"values": list(values)} if values else {})}
+            for claim, values in asked.claims.items()
+        }
+        query["claims"] = json.dumps({"id_token": wanted})
+    if asked.contexts:
+        query["acr_values"] = " ".join(asked.contexts)
+    if asked.max_age is not None:
+        query["max_age"] = str(int(asked.max_age.total_seconds()))
+    if asked.anew:
+        query["prompt"] = "login"
+    return query
 
 
 def _with_query(endpoint: str, query: Mapping[str, str]) -> str:

@@ -36,6 +36,7 @@ from airflow_sso.login.saml_logout import VerifiedLogout
 from airflow_sso.login.saml_messages import ServiceProvider
 from airflow_sso.login.saml_response import UnverifiedResponse
 from airflow_sso.login.vendors import claim_paths, vendor_of
+from airflow_sso.role_mapping.require import NOTHING_ASKED, Asked
 from airflow_sso.saml_settings import NAME_ID, SamlProvider
 from airflow_sso.secret import SecretUnavailable
 from airflow_sso.urls import Urls
@@ -53,9 +54,10 @@ class SamlDoor:
         self._acs_url = urls.acs(settings.name)
         self._slo_url = urls.slo(settings.name)
 
-    def start(self, attempt: Attempt, *, switch_account: bool = False) -> str:
+    def start(self, attempt: Attempt, *, asked: Asked = NOTHING_ASKED, switch_account: bool = False) -> str:
         """The address of the provider's sign-in page for a fresh attempt.
 
+        :param asked: what the answer is to show.
         :param switch_account: ask for a fresh proof of identity, so that another account can be chosen.
         """
         provider, ours = self._document.current(), self._ours()
@@ -65,7 +67,8 @@ class SamlDoor:
             ours,
             provider.sign_on_url,
             attempt.state,
-            force_authn=switch_account or self.settings.force_authn,
+            force_authn=switch_account or asked.anew or self.settings.force_authn,
+            contexts=asked.contexts,
         )
 
     def finish(self, attempt: Attempt, response: Mapping[str, str]) -> Identity:

@@ -1,8 +1,8 @@
 """What we send in SAML: the AuthnRequest, whatever goes by redirect, and the metadata that says who we are.
 
 What must stay true: every name and address in them comes from configuration and ``external_url``;
-the AuthnRequest asks for no authentication context and no kind of NameID, because asking for one is
-what makes providers refuse (facts C3, C6).
+the AuthnRequest asks for no kind of NameID, and for an authentication context only where the role mapping
+requires one, because asking is what makes providers refuse (facts C3, C6).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from urllib.parse import urlencode
@@ -39,11 +40,19 @@ class ServiceProvider:
     """Whether the NameID is the account's key, so that it has to be persistent."""
 
 
-def sign_on_request(ours: ServiceProvider, sign_on_url: str, request_id: str, *, force_authn: bool) -> str:
+def sign_on_request(
+    ours: ServiceProvider,
+    sign_on_url: str,
+    request_id: str,
+    *,
+    force_authn: bool,
+    contexts: Sequence[str] = (),
+) -> str:
     """The address that starts a sign-in, an AuthnRequest by HTTP-Redirect (Bindings, section 3.4).
 
     :param sign_on_url: the provider's, which may have a query of its own.
     :param request_id: the ID that the response has to name.
+    :param contexts: authentication contexts, of which one will do.
     """
     request = etree.Element(
         tag("samlp", "AuthnRequest"),
@@ -58,6 +67,10 @@ def sign_on_request(ours: ServiceProvider, sign_on_url: str, request_id: str, *,
     if force_authn:
         request.set("ForceAuthn", "true")
     etree.SubElement(request, tag("saml", "Issuer")).text = ours.entity_id
+    if contexts:  # Core, section 3.3.2.2.1; "exact" is all that every provider knows
+        wanted = etree.SubElement(request, tag("samlp", "RequestedAuthnContext"), Comparison="exact")
+        for context in contexts:
+            etree.SubElement(wanted, tag("saml", "AuthnContextClassRef")).text = context
     return redirect_url(ours, sign_on_url, "SAMLRequest", request, sign=ours.signs_requests)
 
 

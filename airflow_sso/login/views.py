@@ -20,6 +20,7 @@ from airflow_sso.errors import LocalDoorShut, SsoError
 from airflow_sso.login import attempt as attempts
 from airflow_sso.login import browser
 from airflow_sso.login.journey import Journey, answer_refusals
+from airflow_sso.role_mapping import require
 
 log = logging.getLogger(__name__)
 
@@ -59,21 +60,24 @@ class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
     def start(self, provider: str) -> Any:
         """Begin an attempt and send the browser to the provider."""
         doors, door = self.door(provider)
-        asked = flask.request.args
-        next_url = flask.g.sso_next = doors.urls.own_page(asked.get("next"))
-        switch = "switch" in asked
-        if not doors.urls.is_here(flask.request.host) and "moved" not in asked:
+        query = flask.request.args
+        next_url = flask.g.sso_next = doors.urls.own_page(query.get("next"))
+        switch, anew = "switch" in query, "anew" in query
+        if not doors.urls.is_here(flask.request.host) and "moved" not in query:
             # The provider sends the browser back to external_url, and cookies set here stay here. Once
             # only: behind a proxy that rewrites Host, every request seems to be elsewhere.
             return flask.redirect(
-                doors.urls.start(provider, next_url, switch=switch, moved=True, again="again" in asked)
+                doors.urls.start(
+                    provider, next_url, switch=switch, moved=True, again="again" in query, anew=anew
+                )
             )
-        if "again" in asked:
+        if "again" in query:
             browser.require_first_restart(flask.request)
         browser_id = browser.browser_id(flask.request, doors.urls)
         attempt = attempts.new(provider, next_url)
-        response = flask.redirect(door.start(attempt, switch_account=switch))
-        if "again" in asked:
+        asked = require.asked(doors.current_mapping().require, anew=anew)
+        response = flask.redirect(door.start(attempt, asked=asked, switch_account=switch))
+        if "again" in query:
             browser.note_restart(response, doors.urls)
         attempts.remember(attempt, browser_id)
         browser.bind(response, browser_id, doors.urls)

@@ -134,11 +134,12 @@ def refusal_page(
     :param provider: through which the person may try again; ``None`` when trying again is pointless.
     :param next_url: where the person was going.
     :param signed_in: whether this browser has a session all the same, as after the back button.
-    :param again_url: where to try again, if that is no provider.
+    :param again_url: where to try again, if that is not simply the provider.
     :param local_url: where break-glass accounts sign in, when this is the moment for one.
     """
-    identified = isinstance(error, AccessDenied)
-    other_account = urls.start(provider, next_url, switch=True) if provider and identified else None
+    other_account = None
+    if provider and isinstance(error, AccessDenied) and not again_url:
+        other_account = urls.start(provider, next_url, switch=True)
     return page(
         "refused",
         support_contact,

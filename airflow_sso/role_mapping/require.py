@@ -71,10 +71,13 @@ class Asked:
         the values that would do, by claim; none where a pattern says which.
     ``max_age``
         how long ago the person may have proved who they are.
+    ``anew``
+        the person is to prove it now, because an earlier proof did not do.
     """
 
     claims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     max_age: timedelta | None = None
+    anew: bool = False
 
     @property
     def contexts(self) -> tuple[str, ...]:
@@ -85,8 +88,11 @@ class Asked:
 NOTHING_ASKED = Asked()
 
 
-def asked(requirements: Iterable[Requirement]) -> Asked:
-    """What to ask a provider for."""
+def asked(requirements: Iterable[Requirement], *, anew: bool = False) -> Asked:
+    """What to ask a provider for.
+
+    :param anew: see :class:`Asked`.
+    """
     claims: dict[str, tuple[str, ...]] = {}
     ages = []
     for one in requirements:
@@ -96,7 +102,7 @@ def asked(requirements: Iterable[Requirement]) -> Asked:
             claims[one.test.fact.removeprefix("claim:")] = tuple(
                 value for value in one.test.values if isinstance(value, str)
             )
-    return Asked(claims=claims, max_age=min(ages, default=None))
+    return Asked(claims=claims, max_age=min(ages, default=None), anew=anew)
 
 
 def unmet(requirements: Iterable[Requirement], sign_in: SignIn) -> tuple[Requirement, ...]:
