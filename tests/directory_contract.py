@@ -382,3 +382,13 @@ class ReaderContract:
         seen = bench.whole(ada).people[ada]
         assert seen == Observation("usable", valid_from=seen.valid_from)
         assert seen.valid_from is None or seen.valid_from.tzinfo is not None
+
+    def test_groups_are_called_as_the_directory_calls_them(self, bench: Bench) -> None:
+        there, nowhere = bench.group_of("airflow_prod_op"), bench.group_of("airflow_prod_op")[:-1] + "0"
+        names = bench.fast().names_of({there, nowhere})
+        assert names == {there: "airflow_prod_op", nowhere: None}
+
+    def test_what_groups_are_called_is_not_made_up(self, bench: Bench) -> None:
+        bench.refuse_credentials(bench)
+        with pytest.raises(DirectoryError):
+            bench.fast().names_of({bench.group_of("airflow_prod_op")})

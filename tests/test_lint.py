@@ -10,11 +10,15 @@ import jsonschema
 import pytest
 import yaml
 
-from airflow_sso import cli, role_mapping
+from airflow_sso import cli, config, role_mapping
 from airflow_sso.cli import lint
 from airflow_sso.config import LoadedConfig
 from airflow_sso.role_mapping import BUILT_IN_ROLES
 from airflow_sso.role_mapping.written import schema
+from devidp.server import Handle
+from devidp.settings import DEFAULT_CLIENT_SECRET
+from tests import stack as stacks
+from tests.stack import GROUPS
 
 REPOSITORY = Path(__file__).parent.parent
 NOTHING = LoadedConfig(settings=None, faults=())
@@ -165,6 +169,63 @@ def test_a_role_that_only_the_database_knows_can_be_named(
     assert linted(file, rules) == 1
     assert "there is no role 'data-team'" in capsys.readouterr().out
     assert linted(file, rules, "--role", "data-team") == 0
+
+
+# --- beside the providers -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def company(file: Path, idp: Handle, monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
+    """Entra with Microsoft Graph behind it."""
+    monkeypatch.setenv("TEST_CLIENT_SECRET", DEFAULT_CLIENT_SECRET)
+    entry = stacks.entra(idp.url, directory={"type": "graph", "insecure_host": idp.url})
+    sso = file.with_name("sso.yaml")
+    written = {"external_url": "http://localhost", "role_mapping_file": str(file), "providers": [entry]}
+    sso.write_text(yaml.safe_dump(written))
+    loaded = config.load(sso)
+    assert loaded.settings is not None, loaded.faults
+    return loaded
+
+
+def beside(company: LoadedConfig, file: Path, rules: str, *options: str) -> int:
+    file.write_text(f"version: 1\nrules:\n{rules}")
+    return lint.lint(cli.parser().parse_args(["lint", *options]), company)
+
+
+def test_groups_that_the_directory_lacks_or_calls_otherwise_are_remarked(
+    company: LoadedConfig, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there, gone = GROUPS["airflow_prod_op"], "8f6a0d0e-5d4b-4d0e-9a55-0d3b3f3f9c99"
+    rules = (
+        f"  - {{group: {there}, name: airflow_prod_op, roles: [Op]}}\n"
+        f"  - {{group: {there}, name: operators, roles: [User]}}\n"
+        f"  - {{group: {gone}, name: gone, roles: [Op]}}\n"
+        "  - {provider: ping, roles: [Viewer]}\n"
+        "  - {group: 'team-*', roles: [Viewer]}"
+    )
+    assert beside(company, file, rules) == 0
+    told = [line.partition("warning: ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in told if line.startswith("rules")] == [
+        "rules[1]: the directory of entra calls this group 'airflow_prod_op', not 'operators'",
+        f"rules[2]: the directory of entra has no group {gone}",
+        "rules[3]: no provider in sso.yaml is called 'ping'",
+        "rules[4]: the directory of entra is not asked for groups like 'team-*'; what the last sign-in found "
+        "stands",
+    ]
+    assert beside(company, file, rules, "--offline") == 0
+    assert "has no group" not in capsys.readouterr().out
+
+
+def test_a_directory_that_does_not_answer_is_no_finding(
+    company: LoadedConfig, file: Path, idp: Handle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stacks.driver(idp).directory("PUT", "permissions", {"graph": ["User.Read.All"]})
+    rules = f"  - {{group: {GROUPS['airflow_prod_op']}, name: x, roles: [Op]}}"
+    assert beside(company, file, rules) == 0
+    told = capsys.readouterr()
+    assert "rules[" not in told.out
+    assert "note: entra: groups were not looked up: " in told.err
+    assert "GroupMember.Read.All" in told.err
 
 
 # --- the schema ---------------------------------------------------------------------------------------------

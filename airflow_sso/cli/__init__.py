@@ -115,6 +115,9 @@ def _add_lint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="a role that exists, where Airflow's database cannot be read; may be repeated",
     )
     check.add_argument(
+        "--offline", action="store_true", help="do not ask the directory whether it has the groups"
+    )
+    check.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of the mapping file, for editors"
     )
 

@@ -20,11 +20,13 @@ from airflow_sso.cli import findings
 from airflow_sso.cli.findings import Finding, Format
 from airflow_sso.cli.outcome import FINDINGS, OK
 from airflow_sso.config import LoadedConfig, Settings
-from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, understand
+from airflow_sso.directory.failures import DirectoryError
+from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, Rule, understand
 from airflow_sso.role_mapping.advice import advice
-from airflow_sso.role_mapping.conditions import tests
+from airflow_sso.role_mapping.conditions import Test, tests
 from airflow_sso.role_mapping.written import schema
 from airflow_sso.sync import blind_spots, directories
+from airflow_sso.sync.directories import Directory
 from airflow_sso.yaml_document import Document, Fault
 
 
@@ -63,12 +65,14 @@ def _found(options: argparse.Namespace, loaded: LoadedConfig) -> Iterator[Findin
         return
     remarks = advice(mapping, document, models.now().date())
     if loaded.settings:
-        remarks += _about_the_company(loaded.settings, mapping, document)
+        remarks += _about_the_company(loaded.settings, mapping, document, offline=options.offline)
     for remark in sorted(remarks, key=lambda one: (one.line or 0, one.message)):
         yield Finding("advice", remark)
 
 
-def _about_the_company(settings: Settings, mapping: Mapping, document: Document) -> list[Fault]:
+def _about_the_company(
+    settings: Settings, mapping: Mapping, document: Document, *, offline: bool
+) -> list[Fault]:
     """What only shows beside the providers: names of none of them, facts that their directories lack."""
     remarks = []
     for rule in mapping.rules:
@@ -77,12 +81,48 @@ def _about_the_company(settings: Settings, mapping: Mapping, document: Document)
             if test.fact == "provider" and strangers:
                 message = f"no provider in sso.yaml is called {strangers[0]!r}"
                 remarks.append(document.fault(("rules", rule.number - 1), message))
+    for one in directories.of(settings) if not offline else ():
+        remarks += _about_groups(one, mapping, document)
     for one in directories.of(settings):
         for number, sentence in blind_spots.of(
             mapping, one.name, one.reader.supplies, one.reader.names_group
         ):
             remarks.append(document.fault(("rules", number - 1), sentence))
     return remarks
+
+
+def _about_groups(directory: Directory, mapping: Mapping, document: Document) -> list[Fault]:
+    """Groups that a directory does not have, or calls by another name than the rule does."""
+    reader = directory.reader
+    if "group" not in reader.supplies:
+        return []
+    asked = frozenset(value for value in mapping.group_values if reader.names_group(value))
+    try:
+        names = reader.names_of(asked) if asked else {}
+    except DirectoryError as failure:
+        print(f"note: {directory.name}: groups were not looked up: {failure.detail}", file=sys.stderr)
+        return []
+    remarks = []
+    for rule in mapping.rules:
+        for value in _groups_named(rule):
+            called = names.get(value, value)
+            if called is None:
+                message = f"the directory of {directory.name} has no group {value}"
+            elif called not in (value, rule.name) and rule.name and _is_one_group(rule):
+                message = f"the directory of {directory.name} calls this group {called!r}, not {rule.name!r}"
+            else:
+                continue
+            remarks.append(document.fault(("rules", rule.number - 1), message))
+    return remarks
+
+
+def _groups_named(rule: Rule) -> list[str]:
+    return [str(value) for test in tests(rule.condition) if test.fact == "group" for value in test.values]
+
+
+def _is_one_group(rule: Rule) -> bool:
+    """Whether the rule's name is most likely meant to be the group's."""
+    return isinstance(rule.condition, Test)
 
 
 def known_roles() -> frozenset[str]:

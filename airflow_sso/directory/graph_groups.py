@@ -53,6 +53,23 @@ def groups_of(
     return _by_person(members, people), people.shared(facts)
 
 
+def names_of(api: GraphApi, groups: Collection[str]) -> dict[str, str | None]:
+    """The display name of each group by its id; ``None`` where the tenant has no such group."""
+    names: dict[str, str | None] = {}
+    for chunk in chunks(sorted(groups)):
+        asks = [Ask(f"/groups/{quote(group, safe='')}?$select=id,displayName") for group in chunk]
+        for group, part in zip(chunk, api.batch(asks), strict=True):
+            if part.status == 403:
+                raise missing(READ_MEMBERS, f"group {group}", part.word)
+            if _is_no_group(part):
+                names[group] = None
+            elif part.status == 200:
+                names[group] = text(part.body, "displayName")
+            else:
+                raise DirectoryUnreadable(f"group {group}: HTTP {part.status} {part.word}")
+    return names
+
+
 def app_roles_of(api: GraphApi, client_id: str, people: People) -> dict[str, Fact]:
     """By subject, the values of the app roles that each has, as their tokens say (fact A17)."""
     if not people.named:
@@ -151,7 +168,7 @@ def _page(part: Part, group: str, found: set[str], people: People) -> str | None
     """Note who is on a page; where it goes on."""
     if part.status == 403:
         raise missing(READ_MEMBERS, f"members of group {group}", part.word)
-    if part.status == 404 and "resourcenotfound" in part.word.lower():
+    if _is_no_group(part):
         _warn_once(group)
         return None
     if part.status != 200:
@@ -162,6 +179,10 @@ def _page(part: Part, group: str, found: set[str], people: People) -> str | None
         if subject is not None:
             found.add(subject)
     return next_link(part.body)
+
+
+def _is_no_group(part: Part) -> bool:
+    return part.status == 404 and "resourcenotfound" in part.word.lower()
 
 
 def _asked_singly(api: GraphApi, groups: list[str], people: People) -> Iterable[tuple[str, set[str] | None]]:

@@ -8,7 +8,7 @@ each person and group within this reading, and everything else ends as a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timezone
 
 from airflow_sso.directory.calls import Caller
@@ -24,7 +24,7 @@ from airflow_sso.directory.graph_batch import (
     is_guid,
     missing,
 )
-from airflow_sso.directory.graph_groups import app_roles_of, checks, groups_of, inside_of
+from airflow_sso.directory.graph_groups import app_roles_of, checks, groups_of, inside_of, names_of
 from airflow_sso.directory.graph_people import People, changes, everybody, single, user_address
 from airflow_sso.directory.graph_token import AppToken, graph_base
 from airflow_sso.directory.snapshot import GONE, Answer, Observation, Reading, Wanted
@@ -105,6 +105,10 @@ class GraphReader:
                 raise DirectoryUnreadable(f"checkMemberGroups: HTTP {part.status} {part.word}")
             inside |= inside_of(part, groups)
         return Answer(observation, frozenset(inside))
+
+    def names_of(self, groups: Collection[str]) -> Mapping[str, str | None]:
+        """By their ids."""
+        return names_of(GraphApi(self._caller("low")), groups)
 
     def _caller(self, priority: str) -> Caller:
         """A caller of its own for each reading: two may be under way at once (fact B16 for the header)."""

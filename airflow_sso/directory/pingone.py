@@ -11,7 +11,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from urllib.parse import quote
 
@@ -36,6 +36,7 @@ _MEMBERSHIPS = 100  # fact D14
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _READS_USERS = "the worker application needs the role Identity Data Read Only"
 _READS_GROUPS = "the worker application needs the role Identity Data Admin to read groups (fact D10)"
+_NAMING = 60.0  # seconds for all of them
 
 
 class PingOneReader:
@@ -86,6 +87,11 @@ class PingOneReader:
         except PermissionMissing as cause:
             raise _naming(cause, _READS_GROUPS if groups else _READS_USERS) from None
         return Answer(observation, person.groups)
+
+    def names_of(self, groups: Collection[str]) -> Mapping[str, str | None]:
+        """By their ids, or by their names, which several groups may have."""
+        asked = _Groups(self._caller(time.monotonic() + _NAMING), frozenset(groups), {})
+        return {value: asked.name_of(value) for value in sorted(groups)}
 
     def _caller(self, deadline: float) -> Caller:
         """One for each reading: sign-ins come in many threads at once."""
@@ -268,6 +274,23 @@ class _Groups:
         except PermissionMissing as cause:
             raise _naming(cause, _READS_GROUPS) from None
 
+    def name_of(self, value: str) -> str | None:
+        """What a group is called; ``None`` where there is none."""
+        if not _GUID.fullmatch(value):
+            return value if self._ids(value) else None
+        reply = self._read_group(value)
+        return None if reply is None else a_text(reply, "name", "a group")
+
+    def _read_group(self, group: str) -> Json | None:
+        """A group by its id; ``None`` where there is none (fact D16)."""
+        reply = self._caller.get(f"/groups/{quote(group, safe='')}", known=frozenset({404}))
+        if reply.status == 404 and error_code(reply.body) == "NOT_FOUND":
+            return None
+        if reply.status != 200:
+            raise DirectoryUnreadable(f"GET /groups: HTTP {reply.status} {error_code(reply.body)}")
+        body: Json = reply.body
+        return body
+
     def _ids(self, value: str) -> list[str]:
         if _GUID.fullmatch(value):
             return [value.lower()]
@@ -297,8 +320,7 @@ class _Groups:
         except DirectoryUnreadable:
             # What a filter by a group that was deleted answers is written nowhere; what its own read
             # answers is (fact D16).
-            reply = self._caller.get(f"/groups/{quote(group, safe='')}", known=frozenset({404}))
-            if reply.status == 404 and error_code(reply.body) == "NOT_FOUND":
+            if self._read_group(group) is None:
                 return []
             raise
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
@@ -104,6 +104,10 @@ class ProbeReader:
     def read_one(self, subject: str, groups: frozenset[str], *, seconds: float) -> Answer:  # noqa: ARG002
         """Nobody asks this: at sign-in the provider itself has just told."""
         raise DirectoryUnreadable("the probe is not asked at sign-in")
+
+    def names_of(self, groups: Collection[str]) -> Mapping[str, str | None]:  # noqa: ARG002 (see above)
+        """A token names the groups of its own person only."""
+        return {}
 
     def _of(self, wanted: Wanted) -> list[Kept]:
         return [one for one in self._tokens.all() if one.subject in wanted.subjects]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Literal
 from urllib.parse import quote
 
 from airflow_sso.directory.calls import Caller
@@ -54,6 +55,11 @@ class GroupMembers:
             f"no user has {self._expected}, and /Groups tells nothing ({why}): name the attribute of users "
             "that holds their groups under directory: groups"
         )
+
+    def is_there(self, value: str) -> Literal["by name", "by id"] | None:
+        """Whether there is such a group."""
+        found = self._groups(value)
+        return None if not found else "by id" if found == [value] else "by name"
 
     def _groups(self, value: str) -> list[str]:
         """The ids of the groups of this name, else the group of this id."""

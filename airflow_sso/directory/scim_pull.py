@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timezone
 from urllib.parse import quote
 
@@ -25,6 +25,7 @@ from airflow_sso.role_mapping import comparable
 
 _PAGE = 200
 _SAMPLE = 50  # users among whom one with groups is looked for
+_NAMING = 60.0  # seconds for all of them
 
 
 class ScimReader:
@@ -87,6 +88,13 @@ class ScimReader:
             members = GroupMembers(caller, groups, own, self._shape.groups).members()
             return Answer(observation, by_person(members, [subject]).get(subject, frozenset()))
         return Answer(observation, _matching(groups, told or ()))
+
+    def names_of(self, groups: Collection[str]) -> Mapping[str, str | None]:
+        """By their names; of one that is there by its id nothing is said."""
+        caller = self._caller(time.monotonic() + _NAMING)
+        asked = GroupMembers(caller, frozenset(groups), {}, self._shape.groups)
+        there = {value: asked.is_there(value) for value in sorted(groups)}
+        return {value: None if how is None else value for value, how in there.items() if how != "by id"}
 
     def _groups_are_shown(self, caller: Caller) -> bool:
         """Whether somebody else has the attribute, so that who lacks it is in no group."""

@@ -136,6 +136,14 @@ class Reader(Protocol):
         :raises DirectoryError: when that cannot be found out in time.
         """
 
+    def names_of(self, groups: Collection[str]) -> Mapping[str, str | None]:
+        """What the directory calls each of these groups, ``None`` where it has no such group.
+
+        :param groups: as rules write them; only such as :meth:`names_group` knows. One that is not in the
+            answer could not be found out.
+        :raises DirectoryError: when the directory does not tell.
+        """
+
 
 def by_person(members: Mapping[str, Iterable[str]], subjects: Collection[str]) -> dict[str, Fact]:
     """Who is in which group, from who is in each: only people of ``subjects``.
