@@ -15,7 +15,7 @@ import time
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import insert
 from sqlalchemy.engine import Connection
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _MAX_NAME = 500
 _MAX_REASON = 4000
+#: How many permissions a row names of those that it counts.
+_SOME = 20
 #: Unicode's control, format (bidirectional overrides among them), surrogate and line-ending characters.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # nothing that is misread over the telephone
@@ -184,6 +186,28 @@ class Journal:
     ) -> None:
         """The roles of an account were set to what the mapping gives."""
         self._note("roles_changed", subject, reason=reason, before=sorted(before), after=sorted(after))
+
+    def owned_role_changed(
+        self,
+        role: str,
+        *,
+        became: Literal["made", "taken over", "permissions changed", "released", "deleted"],
+        gained: Collection[str] = (),
+        lost: Collection[str] = (),
+        reason: str,
+    ) -> None:
+        """What became of a role that the mapping file owns; how many permissions, and some of their names."""
+        self._note(
+            "owned_role_changed",
+            Subject(),
+            reason=reason,
+            role=role,
+            became=became,
+            gained=len(gained),
+            lost=len(lost),
+            some_gained=sorted(gained)[:_SOME],
+            some_lost=sorted(lost)[:_SOME],
+        )
 
     def _note(
         self,

@@ -7,9 +7,9 @@ What must stay true: an account that we make holds no password that anything cou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    column,
     delete,
     func,
     insert,
@@ -24,6 +25,8 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy import table as some_table
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from airflow_sso import database
@@ -170,6 +173,56 @@ def leave_groups(connection: Connection, user_id: int) -> None:
     """Out of every group of Flask-AppBuilder's."""
     members = group_members_table()
     connection.execute(delete(members).where(members.c.user_id == user_id))
+
+
+def group_roles_table() -> Table | None:
+    """``ab_group_role``: the roles of Flask-AppBuilder's own groups; older databases have no groups."""
+    return _tables().get("ab_group_role")
+
+
+class PermissionTables(NamedTuple):
+    """``ab_permission`` (actions), ``ab_view_menu`` (resources), ``ab_permission_view`` (an action on a
+    resource: a permission), and ``ab_permission_view_role``: which role has which permission."""
+
+    actions: Table
+    resources: Table
+    permissions: Table
+    of_roles: Table
+
+
+def permission_tables() -> PermissionTables:
+    names = ("ab_permission", "ab_view_menu", "ab_permission_view", "ab_permission_view_role")
+    return PermissionTables(*(_tables()[name] for name in names))
+
+
+def add_absent(connection: Connection, into: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add the rows that are not there; one that another hand adds at the same moment is no fault.
+
+    Airflow's own processes make the same actions, resources and permissions, whenever they meet a DAG.
+    """
+    if not rows:
+        return
+    name = connection.dialect.name
+    if name == "postgresql":
+        connection.execute(postgresql.insert(into).on_conflict_do_nothing(), rows)
+    elif name == "sqlite":
+        connection.execute(sqlite.insert(into).on_conflict_do_nothing(), rows)
+    else:
+        connection.execute(insert(into).prefix_with("IGNORE"), rows)
+
+
+def dag_ids(connection: Connection) -> frozenset[str]:
+    """Every DAG that Airflow knows, those too whose file has not been seen for a while."""
+    dags = some_table("dag", column("dag_id"), schema=role_table().schema)
+    return frozenset(connection.scalars(select(dags.c.dag_id)))
+
+
+def dag_resource_name() -> Callable[[str, str], str]:
+    """How Airflow names what belongs to one DAG: ``("payments", "DAG Runs")`` is ``DAG Run:payments``."""
+    from airflow.providers.fab.www.security.permissions import resource_name
+
+    named: Callable[[str, str], str] = resource_name
+    return named
 
 
 class RoleWriting:

@@ -1,0 +1,571 @@
+"""Roles that the mapping file owns: what they have, whom they leave alone, and what a person can do then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, event, insert, select, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from airflow_sso import models
+from airflow_sso.accounts import dag_access, fab_users, owned_roles
+from airflow_sso.accounts.dag_access import Permission, matches
+from airflow_sso.accounts.role_permissions import Permissions
+from airflow_sso.audit import Journal
+from airflow_sso.role_mapping.rules import OwnedRole
+from tests import sync_world
+
+#: Airflow's own security manager is loaded here, and with it what it loads.
+pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
+
+HOME = ("can_read", "Website")
+ROLE = "team-payments"
+
+
+def role(name: str = ROLE, **says: Any) -> OwnedRole:
+    """As the mapping file says it: ``role("a", dags={"payments_*": ["read"]})``."""
+    dags = tuple((pattern, frozenset(words)) for pattern, words in says.pop("dags", {}).items())
+    return OwnedRole(
+        name=name, permissions=frozenset(says.pop("permissions", ())), dags=dags, like=says.pop("like", None)
+    )
+
+
+def on(dag_id: str, *words: str) -> set[Permission]:
+    """What words give on one DAG, spelled out."""
+    of = {
+        "read": {("can_read", f"DAG:{dag_id}")},
+        "edit": {("can_read", f"DAG:{dag_id}"), ("can_edit", f"DAG:{dag_id}")},
+        "delete": {
+            ("can_read", f"DAG:{dag_id}"), ("can_delete", f"DAG:{dag_id}"), ("can_delete", f"DAG Run:{dag_id}")
+        },
+        "trigger": {
+            ("can_read", f"DAG:{dag_id}"), ("can_edit", f"DAG:{dag_id}"), ("can_create", f"DAG Run:{dag_id}")
+        },
+    }  # fmt: skip
+    return set().union(*(of[word] for word in words))
+
+
+class Airflow:
+    """A real database, and the hands that write to it beside ours."""
+
+    def __init__(self, world: sync_world.World) -> None:
+        self.world = world
+        self.engine = world.engine
+
+    def dags(self, *dag_ids: str) -> None:
+        """The DAGs that there are from now on."""
+        from airflow.models import DagModel
+        from airflow.models.dagbundle import DagBundleModel
+
+        with Session(self.engine) as session:
+            if session.get(DagBundleModel, "tests") is None:
+                session.add(DagBundleModel(name="tests"))
+            session.execute(delete(DagModel))
+            session.add_all(DagModel(dag_id=dag_id, bundle_name="tests") for dag_id in dag_ids)
+            session.commit()
+
+    def keep(self, *owned: OwnedRole) -> bool:
+        journal = Journal("TEST-KEEP")
+        with self.engine.begin() as connection:
+            changed = owned_roles.keep(connection, journal, owned)
+            journal.write(connection)
+        return changed
+
+    def is_out_of_date(self, *owned: OwnedRole) -> bool:
+        with self.engine.connect() as connection:
+            return owned_roles.is_out_of_date(connection, owned)
+
+    def settle(self, *owned: OwnedRole) -> None:
+        """Keep, and look: from here on, nothing is out of date."""
+        self.keep(*owned)
+        assert not self.is_out_of_date(*owned)
+        assert not self.keep(*owned)
+
+    def of(self, name: str) -> set[Permission] | None:
+        """The permissions of a role; ``None`` where there is no such role."""
+        with self.engine.connect() as connection:
+            number = self._number(connection, name)
+            return None if number is None else set(Permissions(connection, [number]).of(number))
+
+    def give(self, name: str, *permissions: Permission) -> None:
+        """Another hand gives a role permissions, and makes it where it is missing."""
+        with self.engine.begin() as connection:
+            if self._number(connection, name) is None:
+                connection.execute(insert(fab_users.role_table()).values(name=name))
+            number = self._number(connection, name)
+            assert number is not None
+            there = Permissions(connection, [])
+            there.add(permissions)
+            there.give({number: permissions})
+
+    def take(self, name: str, *permissions: Permission) -> None:
+        with self.engine.begin() as connection:
+            number = self._number(connection, name)
+            assert number is not None
+            Permissions(connection, []).take({number: permissions})
+
+    def delete_role(self, name: str) -> None:
+        self.world.write(delete(fab_users.role_table()).where(fab_users.role_table().c.name == name))
+
+    @staticmethod
+    def _number(connection: Connection, name: str) -> int | None:
+        roles = fab_users.role_table()
+        number: int | None = connection.scalar(select(roles.c.id).where(roles.c.name == name))
+        return number
+
+    def registry(self) -> dict[str, bool]:
+        """Our rows: name, and whether it is owned (or released)."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(models.owned_roles)).all()
+        return {row.name: row.released_at is None for row in rows}
+
+    def events(self) -> list[tuple[str, str, int, int]]:
+        import json
+
+        query = select(models.decisions.c.detail).where(models.decisions.c.event == "owned_role_changed")
+        with self.engine.connect() as connection:
+            found = [
+                json.loads(detail) for detail in connection.scalars(query.order_by(models.decisions.c.id))
+            ]
+        return [(one["role"], one["became"], one["gained"], one["lost"]) for one in found]
+
+
+@pytest.fixture
+def airflow_db(migrated_database: Path, tmp_path: Path) -> Iterator[Airflow]:
+    with sync_world.world(migrated_database, tmp_path / "airflow.db") as world:
+        owned_roles._told.clear()
+        owned_roles._missing.clear()
+        yield Airflow(world)
+
+
+# What a role has
+
+
+def test_a_role_has_what_the_file_says_and_nothing_else(airflow_db: Airflow) -> None:
+    airflow_db.dags("payments_daily", "payments_weekly", "growth_daily", "the_payments_x")
+    wanted = role(dags={"payments_*": ["read"]}, permissions=[("can_read", "Pools")])
+    assert airflow_db.is_out_of_date(wanted)
+    assert airflow_db.keep(wanted)
+    has = airflow_db.of(ROLE)
+    assert has == {
+        HOME,
+        ("can_read", "Pools"),
+        *dag_access._SEEING,
+        *on("payments_daily", "read"),
+        *on("payments_weekly", "read"),
+    }
+    assert airflow_db.registry() == {ROLE: True}
+    assert airflow_db.events() == [(ROLE, "made", len(has), 0)]
+    assert not airflow_db.keep(wanted)
+    assert not airflow_db.is_out_of_date(wanted)
+    assert len(airflow_db.events()) == 1
+
+
+@pytest.mark.parametrize("words", [["read"], ["edit"], ["delete"], ["trigger"], ["edit", "delete"]])
+def test_each_word_gives_what_it_says_on_the_dag(airflow_db: Airflow, words: list[str]) -> None:
+    airflow_db.dags("payments", "growth")
+    airflow_db.keep(role(dags={"payments": words}))
+    has = airflow_db.of(ROLE)
+    assert has is not None
+    assert {one for one in has if ":" in one[1]} == on("payments", *words)
+    assert not [one for one in has if one[1] == "DAGs" and one[0] != "menu_access"], "that is every DAG"
+
+
+def test_what_is_not_known_gives_nothing(airflow_db: Airflow) -> None:
+    airflow_db.dags("payments")
+    airflow_db.keep(role(dags={"payments": ["own", "READ"]}))
+    assert airflow_db.of(ROLE) == {HOME}
+
+
+def test_names_are_airflows_own(airflow_db: Airflow) -> None:
+    """Each action that is given on a DAG is one that Airflow knows for it, under the same name."""
+    from airflow.providers.fab.auth_manager.security_manager.override import (
+        FabAirflowSecurityManagerOverride as Manager,
+    )
+    from airflow.providers.fab.www.security import permissions
+
+    airflow_db.dags("payments")
+    with Session(airflow_db.engine) as session:
+        _appless(session).sync_perm_for_dag("payments", None)
+        session.commit()
+    with airflow_db.engine.connect() as connection:
+        airflows = set(Permissions(connection, [])._ids)
+    airflow_db.keep(role(dags={"*": ["read", "edit", "delete", "trigger"]}))
+    has = airflow_db.of(ROLE)
+    assert has is not None
+    assert {one for one in has if ":" in one[1]} <= airflows
+    in_general = {one for one in has if ":" not in one[1]}
+    assert in_general <= {*Manager.VIEWER_PERMISSIONS, *Manager.USER_PERMISSIONS}
+    assert (permissions.ACTION_CAN_READ, permissions.RESOURCE_DAG) not in has
+
+
+@pytest.mark.parametrize(
+    ("pattern", "dag_id", "expected"),
+    [
+        ("*", "anything", True),
+        ("payments_*", "payments_", True),
+        ("payments_*", "Payments_daily", False),
+        ("payments_*", "my_payments_daily", False),
+        ("*_daily", "payments_daily", True),
+        ("*_daily", "payments_daily_2", False),
+        ("a*b*c", "a-b-b-c", True),
+        ("a*b*c", "ac", False),
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+        ("a.b", "axb", False),
+        ("[ab]", "a", False),
+        ("a?", "ab", False),
+        ("payments", "payments", True),
+        ("payments", "payments2", False),
+        ("", "payments", False),
+        ("a*", "a\nb", True),
+        ("*a" * 40 + "*b", "a" * 240, False),
+    ],
+)
+def test_a_pattern_is_the_whole_id(pattern: str, dag_id: str, expected: bool) -> None:
+    assert matches(pattern, dag_id) is expected
+
+
+def test_a_name_that_airflow_has_no_room_for_is_left_out(
+    airflow_db: Airflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    airflow_db.dags("p" * 245, "p" * 20)
+    wanted = role(dags={"p*": ["trigger"]})
+    airflow_db.keep(wanted)
+    has = airflow_db.of(ROLE)
+    assert has is not None
+    assert ("can_create", "DAG Run:" + "p" * 20) in has
+    assert all(len(resource) <= 250 for _action, resource in has)
+    assert "shorter id" in caplog.text
+    assert not airflow_db.is_out_of_date(wanted)
+
+
+# Like another
+
+
+def test_like_follows_a_role_by_hand(airflow_db: Airflow) -> None:
+    airflow_db.give("analysts", ("can_read", "Jobs"))
+    wanted = role(like="analysts")
+    airflow_db.settle(wanted)
+    assert airflow_db.of(ROLE) == {HOME, ("can_read", "Jobs")}
+    airflow_db.give("analysts", ("can_read", "Pools"))
+    airflow_db.take("analysts", ("can_read", "Jobs"))
+    assert airflow_db.is_out_of_date(wanted)
+    airflow_db.settle(wanted)
+    assert airflow_db.of(ROLE) == {HOME, ("can_read", "Pools")}
+    assert airflow_db.of("analysts") == {("can_read", "Pools")}
+
+
+def test_like_goes_through_owned_roles(airflow_db: Airflow) -> None:
+    airflow_db.dags("base_1", "payments_1")
+    airflow_db.give("analysts", ("can_read", "Jobs"))
+    base = role("base", like="analysts", dags={"base_*": ["read"]})
+    wanted = role(like="base", dags={"payments_*": ["edit"]})
+    airflow_db.settle(wanted, base)
+    has = airflow_db.of(ROLE)
+    assert has is not None
+    assert has >= {("can_read", "Jobs"), *on("base_1", "read"), *on("payments_1", "edit")}
+    assert ("can_edit", "DAG:base_1") not in has
+    assert not on("payments_1", "edit") & (airflow_db.of("base") or set())
+
+
+def test_a_circle_ends(airflow_db: Airflow) -> None:
+    one = role("one", like="two", permissions=[("can_read", "Jobs")])
+    two = role("two", like="one", permissions=[("can_read", "Pools")])
+    airflow_db.settle(one, two)
+    assert airflow_db.of("one") == airflow_db.of("two") == {HOME, ("can_read", "Jobs"), ("can_read", "Pools")}
+
+
+def test_like_nobody_gives_nothing_and_is_said_once(
+    airflow_db: Airflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    airflow_db.give("analysts", ("can_read", "Jobs"))
+    wanted = role(like="analysts", permissions=[("can_read", "Pools")])
+    airflow_db.settle(wanted)
+    airflow_db.delete_role("analysts")
+    assert airflow_db.is_out_of_date(wanted)
+    airflow_db.settle(wanted)
+    assert airflow_db.of(ROLE) == {HOME, ("can_read", "Pools")}
+    assert caplog.text.count("is like analysts") == 1
+    airflow_db.give("analysts", ("can_read", "Jobs"))
+    assert airflow_db.is_out_of_date(wanted)
+    airflow_db.settle(wanted)
+    assert airflow_db.of(ROLE) == {HOME, ("can_read", "Jobs"), ("can_read", "Pools")}
+
+
+# What changes meanwhile
+
+
+def _dag_appears(airflow_db: Airflow) -> None:
+    airflow_db.dags("payments_1", "payments_2", "growth_1", "payments_3")
+
+
+def _dag_goes(airflow_db: Airflow) -> None:
+    airflow_db.dags("payments_1", "growth_1")
+
+
+def _dag_is_renamed(airflow_db: Airflow) -> None:
+    airflow_db.dags("payments_1", "payments_X", "growth_1")
+
+
+def _is_given(airflow_db: Airflow) -> None:
+    airflow_db.give(ROLE, ("can_read", "DAG:growth_1"))
+
+
+def _is_taken(airflow_db: Airflow) -> None:
+    airflow_db.take(ROLE, ("can_read", "DAG:payments_2"))
+
+
+def _is_exchanged(airflow_db: Airflow) -> None:
+    """As many as before, under the numbers of those before where a database uses them again."""
+    has = airflow_db.of(ROLE)
+    assert has is not None
+    airflow_db.take(ROLE, *has)
+    airflow_db.give(ROLE, *(has - {("can_read", "DAG:payments_2")}), ("can_read", "DAG:growth_1"))
+
+
+def _role_is_deleted(airflow_db: Airflow) -> None:
+    airflow_db.delete_role(ROLE)
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [_dag_appears, _dag_goes, _dag_is_renamed, _is_given, _is_taken, _is_exchanged, _role_is_deleted],
+    ids=lambda one: one.__name__,
+)
+def test_what_happens_is_seen_and_put_right(airflow_db: Airflow, happens: Callable[[Airflow], None]) -> None:
+    airflow_db.dags("payments_1", "payments_2", "growth_1")
+    wanted = role(dags={"payments_*": ["read"]})
+    airflow_db.settle(wanted)
+    happens(airflow_db)
+    assert airflow_db.is_out_of_date(wanted)
+    assert airflow_db.keep(wanted)
+    with airflow_db.engine.connect() as connection:
+        there = {dag_id for dag_id in fab_users.dag_ids(connection) if dag_id.startswith("payments_")}
+    expected = set().union(*(on(dag_id, "read") for dag_id in there))
+    assert {one for one in airflow_db.of(ROLE) or () if ":" in one[1]} == expected
+    assert not airflow_db.is_out_of_date(wanted)
+
+
+def test_a_dag_that_is_stale_keeps_its_permissions(airflow_db: Airflow) -> None:
+    from airflow.models import DagModel
+
+    airflow_db.dags("payments_1")
+    wanted = role(dags={"payments_*": ["read"]})
+    airflow_db.settle(wanted)
+    airflow_db.world.write(update(DagModel).values(is_stale=True))
+    assert not airflow_db.is_out_of_date(wanted)
+    assert on("payments_1", "read") <= (airflow_db.of(ROLE) or set())
+
+
+def test_the_file_changes(airflow_db: Airflow) -> None:
+    airflow_db.settle(role(permissions=[("can_read", "Jobs")]))
+    changed = role(permissions=[("can_read", "Pools")])
+    assert airflow_db.is_out_of_date(changed)
+    airflow_db.settle(changed)
+    assert airflow_db.of(ROLE) == {HOME, ("can_read", "Pools")}
+    assert airflow_db.events()[-1] == (ROLE, "permissions changed", 1, 1)
+
+
+def test_other_roles_are_never_touched(airflow_db: Airflow) -> None:
+    """Neither those by hand, nor Airflow's own; not even when a file gets through that names one."""
+    airflow_db.dags("payments_1")
+    airflow_db.give("by-hand", ("can_read", "DAG:payments_1"), ("can_read", "Jobs"))
+    airflow_db.give("Viewer", ("can_read", "Jobs"))
+    before = airflow_db.of("by-hand"), airflow_db.of("Viewer"), airflow_db.of("Admin")
+    airflow_db.settle(role(dags={"*": ["read"]}), role("Viewer"), role("Admin", like="Viewer"))
+    airflow_db.settle()
+    assert (airflow_db.of("by-hand"), airflow_db.of("Viewer"), airflow_db.of("Admin")) == before
+
+
+def test_nothing_owned_is_nothing_to_do(airflow_db: Airflow) -> None:
+    assert not airflow_db.is_out_of_date()
+    assert not airflow_db.keep()
+    assert airflow_db.events() == []
+
+
+# Taken over, released, deleted
+
+
+def test_a_role_by_hand_is_taken_over(airflow_db: Airflow) -> None:
+    airflow_db.give(ROLE, ("can_read", "Jobs"), ("can_edit", "Pools"))
+    wanted = role(permissions=[("can_read", "Jobs")])
+    assert airflow_db.is_out_of_date(wanted)
+    airflow_db.settle(wanted)
+    assert airflow_db.of(ROLE) == {HOME, ("can_read", "Jobs")}
+    assert airflow_db.events() == [(ROLE, "taken over", 1, 1)]
+
+
+def test_a_role_that_the_file_drops_stays_while_somebody_holds_it(airflow_db: Airflow) -> None:
+    wanted = role(permissions=[("can_read", "Jobs")])
+    airflow_db.settle(wanted)
+    has = airflow_db.of(ROLE)
+    _holds(airflow_db, "vera", ROLE)
+    assert airflow_db.is_out_of_date()
+    airflow_db.settle()
+    assert airflow_db.registry() == {ROLE: False}
+    assert airflow_db.of(ROLE) == has
+    airflow_db.take(ROLE, ("can_read", "Jobs"))
+    assert not airflow_db.is_out_of_date(), "a released role is left as it is"
+
+    airflow_db.world.write(delete(fab_users.holds_table()))
+    assert airflow_db.is_out_of_date()
+    airflow_db.settle()
+    assert airflow_db.of(ROLE) is None
+    assert airflow_db.registry() == {}
+    assert [became for _name, became, *_ in airflow_db.events()] == ["made", "released", "deleted"]
+
+
+def test_a_group_of_airflows_holds_a_role_as_well(airflow_db: Airflow) -> None:
+    airflow_db.settle(role())
+    held = fab_users.group_roles_table()
+    assert held is not None
+    number = (
+        select(fab_users.role_table().c.id).where(fab_users.role_table().c.name == ROLE).scalar_subquery()
+    )
+    airflow_db.world.write(insert(held).values(group_id=1, role_id=number))
+    airflow_db.settle()
+    assert airflow_db.registry() == {ROLE: False}
+    airflow_db.world.write(delete(held))
+    airflow_db.settle()
+    assert airflow_db.registry() == {}
+
+
+def test_a_released_role_comes_back(airflow_db: Airflow) -> None:
+    wanted = role(permissions=[("can_read", "Jobs")])
+    airflow_db.settle(wanted)
+    _holds(airflow_db, "vera", ROLE)
+    airflow_db.settle()
+    assert airflow_db.is_out_of_date(wanted)
+    airflow_db.settle(wanted)
+    assert airflow_db.registry() == {ROLE: True}
+    assert [became for _name, became, *_ in airflow_db.events()] == ["made", "released", "taken over"]
+
+
+def test_a_released_role_that_an_owned_one_is_like_stays(airflow_db: Airflow) -> None:
+    base, wanted = role("base", permissions=[("can_read", "Jobs")]), role(like="base")
+    airflow_db.settle(base, wanted)
+    airflow_db.settle(wanted)
+    assert ("can_read", "Jobs") in (airflow_db.of(ROLE) or ())
+    airflow_db.settle(role())
+    assert airflow_db.of("base") is None
+    assert airflow_db.of(ROLE) == {HOME}
+
+
+def test_what_two_roles_share_stays_with_the_other(airflow_db: Airflow) -> None:
+    airflow_db.dags("shared")
+    one, two = role("one", dags={"*": ["read"]}), role("two", dags={"*": ["read"]})
+    airflow_db.settle(one, two)
+    airflow_db.settle(two)
+    assert airflow_db.of("one") is None
+    assert on("shared", "read") <= (airflow_db.of("two") or set())
+
+
+def _holds(airflow_db: Airflow, name: str, role_name: str) -> None:
+    user_id = airflow_db.world.sign_up(name)
+    with airflow_db.engine.begin() as connection:
+        writing = fab_users.RoleWriting(connection)
+        writing.set_roles(user_id, (), {role_name})
+        writing.write()
+
+
+# Two at once, and Airflow's own hands
+
+
+def test_two_at_once_make_a_role_once(airflow_db: Airflow) -> None:
+    """Both look before either has written: one of them is told, and finds it done when it looks again."""
+    wanted = role(permissions=[("can_read", "Jobs")])
+    by_name = {wanted.name: wanted}
+    with airflow_db.engine.connect() as connection:
+        late = owned_roles._plan(connection, by_name, owned_roles._look(connection, by_name))
+        airflow_db.keep(wanted)
+        with pytest.raises(IntegrityError):
+            late.carry_out(connection, Journal("TEST-LATE"))
+    assert not airflow_db.keep(wanted)
+    assert airflow_db.of(ROLE) == {HOME, ("can_read", "Jobs")}
+
+
+def test_two_at_once_give_the_same_permission_once(airflow_db: Airflow) -> None:
+    airflow_db.settle(role())
+    wanted = role(permissions=[("can_read", "Jobs")])
+    by_name = {wanted.name: wanted}
+    with airflow_db.engine.begin() as connection:
+        late = owned_roles._plan(connection, by_name, owned_roles._look(connection, by_name))
+        airflow_db.keep(wanted)
+        late.carry_out(connection, Journal("TEST-LATE"))
+    assert not airflow_db.keep(wanted)
+    assert airflow_db.of(ROLE) == {HOME, ("can_read", "Jobs")}
+
+
+def _appless(session: Session) -> Any:
+    """Airflow's own writer, as its DAG processor uses it."""
+    from airflow.providers.fab.www.security_appless import ApplessAirflowSecurityManager
+
+    return ApplessAirflowSecurityManager(session=session)
+
+
+def _parsed(airflow_db: Airflow, dag_id: str, access_control: dict[str, Any] | None) -> None:
+    """Airflow's DAG processor reads the file of a DAG."""
+    with Session(airflow_db.engine) as session:
+        _appless(session).sync_perm_for_dag(dag_id, access_control)
+        session.commit()
+
+
+def test_a_dag_without_access_control_leaves_ours_alone(airflow_db: Airflow) -> None:
+    airflow_db.dags("payments")
+    wanted = role(dags={"payments": ["read", "trigger"]})
+    airflow_db.settle(wanted)
+    _parsed(airflow_db, "payments", None)
+    assert not airflow_db.is_out_of_date(wanted)
+
+
+def test_access_control_works_beside_ours(airflow_db: Airflow, caplog: pytest.LogCaptureFixture) -> None:
+    """What a DAG gives to a role by hand stays; what it takes from ours is back at the next look."""
+    airflow_db.dags("payments")
+    airflow_db.give("by-hand", ("can_read", "Jobs"))
+    wanted = role(dags={"payments": ["read", "trigger"]})
+    airflow_db.settle(wanted)
+    for _time in range(3):
+        _parsed(airflow_db, "payments", {"by-hand": {"DAGs": {"can_read"}}})
+        assert not on("payments", "trigger") & (airflow_db.of(ROLE) or set()), "Airflow takes it"
+        assert airflow_db.is_out_of_date(wanted)
+        assert airflow_db.keep(wanted)
+        assert on("payments", "read", "trigger") <= (airflow_db.of(ROLE) or set())
+        assert airflow_db.of("by-hand") == {("can_read", "Jobs"), ("can_read", "DAG:payments")}
+    told = [became for _name, became, *_ in airflow_db.events()]
+    assert told == ["made", "permissions changed"], "the same again is not written down again"
+    assert "name the role there" in caplog.text
+
+
+def test_access_control_that_names_ours_is_at_peace_with_the_file(airflow_db: Airflow) -> None:
+    airflow_db.dags("payments")
+    wanted = role(dags={"payments": ["read", "trigger"]})
+    airflow_db.settle(wanted)
+    same = {ROLE: {"DAGs": {"can_read", "can_edit"}, "DAG Runs": {"can_create"}}}
+    _parsed(airflow_db, "payments", same)
+    assert not airflow_db.is_out_of_date(wanted)
+    _parsed(airflow_db, "payments", {ROLE: {"DAGs": {"can_read", "can_edit", "can_delete"}}})
+    assert airflow_db.is_out_of_date(wanted)
+    airflow_db.keep(wanted)
+    assert {one for one in airflow_db.of(ROLE) or () if ":" in one[1]} == on("payments", "read", "trigger")
+
+
+# What it costs
+
+
+def test_a_look_is_a_few_statements_however_many_dags_there_are(airflow_db: Airflow) -> None:
+    airflow_db.dags(*(f"team{n % 4}_{n}" for n in range(400)))
+    owned = [role(f"team-{n}", dags={f"team{n}_*": ["read", "edit", "trigger"]}) for n in range(4)]
+    statements: list[str] = []
+    event.listen(airflow_db.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    airflow_db.keep(*owned)
+    assert len(statements) <= 30
+    airflow_db.settle(*owned)
+    statements.clear()
+    assert not airflow_db.is_out_of_date(*owned)
+    assert len(statements) <= 3
