@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, insert, select, update
+from sqlalchemy import create_engine, delete, event, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -19,6 +21,7 @@ from airflow_sso.accounts.role_permissions import Permissions
 from airflow_sso.audit import Journal
 from airflow_sso.role_mapping.rules import OwnedRole
 from tests import sync_world
+from tests.stack import GROUPS, Stack, Visitor
 
 #: Airflow's own security manager is loaded here, and with it what it loads.
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
@@ -125,8 +128,6 @@ class Airflow:
         return {row.name: row.released_at is None for row in rows}
 
     def events(self) -> list[tuple[str, str, int, int]]:
-        import json
-
         query = select(models.decisions.c.detail).where(models.decisions.c.event == "owned_role_changed")
         with self.engine.connect() as connection:
             found = [
@@ -569,3 +570,205 @@ def test_a_look_is_a_few_statements_however_many_dags_there_are(airflow_db: Airf
     statements.clear()
     assert not airflow_db.is_out_of_date(*owned)
     assert len(statements) <= 3
+
+
+# For real: what a person sees and may do
+
+DAG_FILE = """
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+
+for name, rule in {
+    "payments_daily": None,
+    "payments_weekly": {"by-hand": {"DAGs": {"can_read"}}},
+    "growth_daily": None,
+}.items():
+    with DAG(name, schedule=None, access_control=rule):
+        EmptyOperator(task_id="only")
+"""
+TEAM = role(dags={"payments_*": ["read", "edit", "trigger"]})
+READERS = role("payments-readers", dags={"payments_*": ["read"]})
+STARTERS = role("payments-starters", like="payments-readers", dags={"payments_d*": ["trigger"]})
+
+
+class Company:
+    """A running Airflow with three DAGs, and the roles that the mapping file would own."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.engine = create_engine(f"sqlite:///{stack.home.database}", connect_args={"timeout": 30})
+
+    def keep(self, *owned: OwnedRole) -> bool:
+        with self.engine.begin() as connection:
+            return owned_roles.keep(connection, Journal("TEST-REAL"), owned)
+
+    def is_out_of_date(self, *owned: OwnedRole) -> bool:
+        with self.engine.connect() as connection:
+            return owned_roles.is_out_of_date(connection, owned)
+
+    def of(self, name: str) -> set[Permission]:
+        query = """select p.name action, v.name resource from ab_permission_view_role pvr
+                   join ab_role r on r.id = pvr.role_id
+                   join ab_permission_view pv on pv.id = pvr.permission_view_id
+                   join ab_permission p on p.id = pv.permission_id
+                   join ab_view_menu v on v.id = pv.view_menu_id where r.name = ?"""
+        return {(row["action"], row["resource"]) for row in self.stack.rows(query, name)}
+
+    def airflow(self, *arguments: str, **environment: str) -> None:
+        """Run ``airflow <arguments>``, with settings of its own."""
+        home = replace(self.stack.home, extra={**self.stack.home.extra, **environment})
+        with home.start("command", *arguments) as command:
+            assert command.wait(180) == 0, command.log_tail()
+
+    def person(self, name: str, role_name: str) -> Visitor:
+        """Somebody signed in, whom the mapping gives one role."""
+        group = {"vera": "airflow_prod_viewer", "otto": "airflow_prod_op", "ada": "airflow_prod_admin"}[name]
+        self.stack.map({"version": 1, "rules": [{"group": GROUPS[group], "roles": [role_name]}]})
+        visitor = self.stack.visitor()
+        visitor.sign_in(name)
+        assert self.stack.roles_of(f"{name}@contoso.example") == {role_name}
+        return visitor
+
+
+@pytest.fixture(scope="module")
+def three_dags(shared_airflow: Stack) -> Iterator[Company]:
+    """Their file is read once."""
+    made = Company(shared_airflow)
+    file = shared_airflow.home.path / "dags" / "teams.py"
+    file.write_text(DAG_FILE)
+    shared_airflow.write("insert into ab_role (name) values ('by-hand')")
+    made.airflow("dags", "reserialize")
+    yield made
+    file.unlink()
+    shared_airflow.write("delete from ab_user_role")
+    made.keep()
+    shared_airflow.write("delete from ab_role where name in ('by-hand', 'auditors')")
+    shared_airflow.write("delete from dag_run")
+    shared_airflow.write("delete from dag where dag_id like 'payments%' or dag_id like 'growth%'")
+    made.engine.dispose()
+
+
+@pytest.fixture
+def company(airflow: Stack, three_dags: Company) -> Company:
+    """The roles are as the file says."""
+    del airflow
+    three_dags.keep(TEAM, READERS, STARTERS)
+    return three_dags
+
+
+def dags(visitor: Visitor, path: str = "/api/v2/dags") -> set[str]:
+    answer = visitor.at(path)
+    assert answer.ok, answer.text
+    return {one["dag_id"] for one in answer.json()["dags"]}
+
+
+def trigger(visitor: Visitor, dag_id: str) -> int:
+    url = f"{visitor.stack.url}/api/v2/dags/{dag_id}/dagRuns"
+    return visitor.post(url, json={"logical_date": None}, timeout=30).status_code
+
+
+def pause(visitor: Visitor, dag_id: str) -> int:
+    url = f"{visitor.stack.url}/api/v2/dags/{dag_id}"
+    return visitor.patch(url, json={"is_paused": False}, timeout=30).status_code
+
+
+OF_ONE_DAG = (
+    "/api/v2/dags/{}",
+    "/api/v2/dags/{}/details",
+    "/api/v2/dags/{}/tasks",
+    "/api/v2/dags/{}/dagRuns",
+    "/api/v2/dags/{}/dagRuns/~/taskInstances",
+    "/api/v2/dags/{}/dagVersions",
+    "/api/v2/dagSources/{}",
+    "/ui/structure/structure_data?dag_id={}",
+    "/ui/grid/structure/{}",
+    "/ui/grid/runs/{}",
+    "/ui/dags/{}/latest_run",
+)
+OF_ALL = (
+    "/ui/auth/menus",
+    "/ui/config",
+    "/ui/dags",
+    "/ui/dashboard/dag_stats",
+    "/ui/dashboard/historical_metrics_data?start_date=2026-01-01T00:00:00Z",
+    "/ui/dependencies",
+    "/api/v2/dags/~/dagRuns",
+    "/api/v2/dags/~/dagRuns/~/taskInstances",
+    "/api/v2/dags/~/dagRuns/~/taskInstances/~/xcomEntries",
+    "/api/v2/dags/~/dagRuns/~/hitlDetails",
+    "/api/v2/dagWarnings",
+    "/api/v2/dagTags",
+)
+
+
+def test_a_person_sees_and_starts_the_dags_of_the_pattern(company: Company) -> None:
+    ada = company.person("ada", "Admin")
+    assert trigger(ada, "growth_daily") == trigger(ada, "payments_weekly") == 200
+    assert dags(ada) >= {"payments_daily", "payments_weekly", "growth_daily"}
+
+    vera = company.person("vera", TEAM.name)
+    assert dags(vera) == dags(vera, "/ui/dags") == {"payments_daily", "payments_weekly"}
+    assert trigger(vera, "payments_daily") == 200
+    assert pause(vera, "payments_daily") == 200
+    assert trigger(vera, "growth_daily") == 403
+    assert pause(vera, "growth_daily") == 403
+    for path in OF_ONE_DAG:
+        assert vera.at(path.format("payments_daily")).status_code == 200, path
+        assert vera.at(path.format("growth_daily")).status_code == 403, path
+        assert ada.at(path.format("growth_daily")).status_code == 200, path
+    for path in OF_ALL:
+        answer = vera.at(path)
+        assert answer.status_code == 200, path
+        assert "growth_daily" not in answer.text, path
+    assert "growth_daily" in ada.at("/api/v2/dags/~/dagRuns").text
+    assert "payments_weekly" in vera.at("/api/v2/dags/~/dagRuns").text
+    for path in ("connections", "variables", "pools", "eventLogs", "config", "assets", "jobs"):
+        assert vera.at(f"/api/v2/{path}").status_code == 403, path
+    assert vera.at("/ui/auth/menus").json()["authorized_menu_items"] == ["Dags"]
+
+    runs = vera.at("/api/v2/dags/payments_daily/dagRuns").json()["dag_runs"]
+    url = f"{company.stack.url}/api/v2/dags/payments_daily/dagRuns/{runs[0]['dag_run_id']}/clear"
+    assert vera.post(url, json={"dry_run": False}, timeout=30).status_code == 200
+
+
+def test_whoever_only_reads_changes_nothing(company: Company) -> None:
+    otto = company.person("otto", READERS.name)
+    assert dags(otto) == {"payments_daily", "payments_weekly"}
+    for path in OF_ONE_DAG:
+        assert otto.at(path.format("payments_daily")).status_code == 200, path
+    assert trigger(otto, "payments_daily") == 403
+    assert pause(otto, "payments_daily") == 403
+
+
+def test_whoever_starts_one_and_reads_another(company: Company) -> None:
+    otto = company.person("otto", STARTERS.name)
+    assert dags(otto) == {"payments_daily", "payments_weekly"}
+    assert trigger(otto, "payments_daily") == 200
+    assert trigger(otto, "payments_weekly") == 403
+    runs = otto.at("/api/v2/dags/payments_daily/dagRuns").json()["dag_runs"]
+    url = f"{company.stack.url}/api/v2/dags/payments_daily/dagRuns/{runs[0]['dag_run_id']}/clear"
+    assert otto.post(url, json={"dry_run": False}, timeout=30).status_code == 403
+
+
+def test_airflows_own_synchronisation_and_ours_live_together(company: Company) -> None:
+    """``airflow sync-perm --include-dags`` with ``custom_roles``, and a DAG with ``access_control``."""
+    owned = (TEAM, READERS, STARTERS)
+    before = company.of(TEAM.name)
+    custom = [{"action": "can_read", "resource": "DAGs"}]
+    company.airflow(
+        "sync-perm", "--include-dags", AIRFLOW__FAB__CUSTOM_ROLES=json.dumps({"auditors": custom})
+    )
+    assert company.of("auditors") == {("can_read", "DAGs"), HOME}
+    assert company.of("by-hand") == {("can_read", "DAG:payments_weekly"), HOME}
+    assert before - company.of(TEAM.name) == on("payments_weekly", "edit", "trigger"), "the DAG names it not"
+    assert company.is_out_of_date(*owned)
+
+    viewer, admin = company.of("Viewer"), company.of("Admin")
+    assert company.keep(*owned)
+    assert company.of(TEAM.name) == before
+    assert company.of("auditors") == {("can_read", "DAGs"), HOME}
+    assert company.of("by-hand") == {("can_read", "DAG:payments_weekly"), HOME}
+    assert (company.of("Viewer"), company.of("Admin")) == (viewer, admin)
+
+    company.airflow("sync-perm")
+    assert not company.is_out_of_date(*owned), "what a start of Airflow does"
