@@ -7,6 +7,7 @@ of cookies, without the browser.
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import shutil
 import socket
@@ -30,6 +31,8 @@ from devidp.server import Handle
 from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID, TENANT_ID
 from devidp.testing import Driver
 
+#: Of mapping files.
+_VERSIONS = itertools.count(1)
 REPOSITORY = Path(__file__).resolve().parent.parent
 STOCK_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 GROUPS = {
@@ -158,8 +161,12 @@ class Stack:
         self.map(default_mapping())
 
     def map(self, mapping: Mapping[str, Any] | str) -> None:
-        """Write the role mapping; it counts from the next sign-in on."""
+        """Write the role mapping; it counts from the next sign-in on.
+
+        Each is a version of its own: one that was in force before would not come back.
+        """
         text = mapping if isinstance(mapping, str) else yaml.safe_dump(dict(mapping), sort_keys=False)
+        text = f"{text.rstrip()}\n# version {next(_VERSIONS)} of this run\n"
         replacement = self.mapping_yaml.with_suffix(".new")
         replacement.write_text(text)
         replacement.rename(self.mapping_yaml)
