@@ -13,6 +13,7 @@ import shutil
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -170,6 +171,15 @@ class Stack:
         replacement = self.mapping_yaml.with_suffix(".new")
         replacement.write_text(text)
         replacement.rename(self.mapping_yaml)
+
+    def generation(self) -> int:
+        """Which mapping is in force, once it is the one that was written last."""
+        query = "select generation, text from sso_mapping order by generation desc limit 1"
+        until = time.monotonic() + 40
+        while [row["text"] for row in self.rows(query)] != [self.mapping_yaml.read_text()]:
+            assert time.monotonic() < until, "nobody has accepted the mapping"
+            time.sleep(0.2)
+        return int(self.rows(query)[0]["generation"])
 
     def start(self, *, workers: int = 1) -> Stack:
         server = self.home.start_api_server(workers=workers)

@@ -1,8 +1,9 @@
 """Which roles a person gets, and why: (Identity, rules) -> RoleDecision.
 
 ``written`` is what may stand in the mapping file, ``understanding`` compiles it to ``rules`` over
-``conditions``, ``decide`` applies them, ``require`` says what must hold of the sign-in itself; which mapping is in force is
-found in :mod:`airflow_sso.in_force`. What must stay true: deciding is pure, and there is no second place that gives a role.
+``conditions``, ``decide`` applies them, ``require`` says what must hold of the sign-in itself; which mapping
+is in force is found in :mod:`airflow_sso.in_force`. What must stay true: deciding is pure, and there is no
+second place that gives a role.
 """
 
 from airflow_sso.role_mapping.conditions import Facts
