@@ -497,6 +497,9 @@ def test_each_version_is_spoken_of_once(
 
     assert len(said(logging.INFO)) == 2, "once in each"
     replica.holds(BROKEN)
+    for one in (replica, stale):
+        one.in_force.look()  # says nothing, and takes no word away
+    assert sent.count("mapping_refused") == 0
     (line,) = said(logging.ERROR)
     assert "generation 1 stays in force" in line
     assert "role_mapping.yaml:2: rules[0].roles[0]: there is no role 'Adminn'; did you mean 'Admin'?" in line
@@ -517,18 +520,18 @@ def test_each_version_is_spoken_of_once(
 
 @dataclass
 class Terminal:
-    """``airflow-sso mapping``, in this process."""
+    """``airflow-sso``, in this process."""
 
     folder: Path
     capsys: pytest.CaptureFixture[str]
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        code = cli.main(["mapping", *arguments, "--config", str(self.folder / "sso.yaml")])
+        code = cli.main([*arguments, "--config", str(self.folder / "sso.yaml")])
         printed = self.capsys.readouterr()
         return code, printed.out + printed.err
 
     def told(self, *arguments: str) -> tuple[int, dict[str, Any]]:
-        code = cli.main(["mapping", *arguments, "--json", "--config", str(self.folder / "sso.yaml")])
+        code = cli.main([*arguments, "--json", "--config", str(self.folder / "sso.yaml")])
         return code, json.loads(self.capsys.readouterr().out)
 
 
@@ -561,60 +564,66 @@ def test_a_terminal_says_what_is_in_force_and_brings_a_file_back(
     world: World, start: Callable[..., Replica], terminal: Terminal
 ) -> None:
     file = terminal.folder / "terminal.yaml"
-    code, said = terminal.run("show")
+    code, said = terminal.run("mapping", "show")
     assert (code, "No role mapping was ever in force." in said, "cannot be read" in said) == (1, True, True)
-    code, said = terminal.run("activate")
+    code, said = terminal.run("mapping", "activate")
     assert (code, "cannot be read" in said, texts(world)) == (2, True, [])
 
     file.write_text(OLD)
-    code, said = terminal.run("show")
+    code, said = terminal.run("mapping", "show")
     assert (code, "a new version without a fault" in said) == (0, True)
     assert texts(world) == []
-    code, said = terminal.run("activate")
+    code, said = terminal.run("mapping", "activate")
     assert code == 0
     assert f"Generation 1 is in force now (1 rule, sha {rows(world)[0].hash[:12]}), the first one." in said
-    code, said = terminal.run("activate")
+    code, said = terminal.run("mapping", "activate")
     assert (code, f"{file} is in force already, as generation 1" in said) == (0, True)
-    code, said = terminal.run("show")
+    code, said = terminal.run("mapping", "show")
     assert (code, "Generation 1 is in force" in said, "by grace" in said) == (0, True, True)
     assert f"{file} is that one." in said
 
     replica = start(NEW)
     assert replica.role() == "Op"
-    code, said = terminal.run("show")
+    code, said = terminal.run("mapping", "show")
     assert (code, "by the file" in said) == (1, True)
     assert "is not it: it was in force before, as generation 1, and generation 2 has taken its place" in said
-    code, told = terminal.told("show")
+    code, told = terminal.told("mapping", "show")
     assert code == 1
     assert (told["generation"], told["accepted_by"], told["rules"]) == (2, "file", 1)
     assert told["file"]["is_in_force"] is False
     assert "airflow-sso mapping activate" in told["file"]["why_not_taken"]
 
+    assert "warning: " in terminal.run("lint")[1]
+    code, told = terminal.told("lint")
+    assert (code, told["faults"]) == (0, [])
+    assert told["warnings"][-1].startswith(f"{file} is not taken: it was in force before, as generation 1,")
+
     file.write_text(BROKEN)
-    code, told = terminal.told("activate")
+    code, told = terminal.told("mapping", "activate")
     assert (code, told["changed"], len(told["faults"])) == (2, False, 1)
-    code, said = terminal.run("show")
+    code, said = terminal.run("mapping", "show")
     assert (code, "it has 1 fault; generation 2 stays in force" in said, "Adminn" in said) == (1, True, True)
 
     file.write_text(OLD)
-    code, told = terminal.told("activate")
+    code, told = terminal.told("mapping", "activate")
     assert (code, told["changed"], told["generation"], told["instead_of"]) == (0, True, 3, 2)
     assert replica.role() == "Viewer"
-    code, told = terminal.told("activate")
+    code, told = terminal.told("mapping", "activate")
     assert (code, told["changed"], told["generation"]) == (0, False, 3)
+    assert terminal.told("lint")[1]["warnings"] == []
     assert [entry["by"] for entry in on_record(world)] == ["grace", "file", "grace"]
 
 
 def test_a_terminal_of_an_older_version_says_that_it_is_one(world: World, terminal: Terminal) -> None:
     (terminal.folder / "terminal.yaml").write_text(OLD)
-    assert terminal.run("activate")[0] == 0
+    assert terminal.run("mapping", "activate")[0] == 0
     world.write(update(models.mappings).values(text="version: 2\nrules: []"))
-    code, said = terminal.run("show")
+    code, said = terminal.run("mapping", "show")
     assert (code, "does not understand it" in said) == (1, True)
-    code, said = terminal.run("activate")
+    code, said = terminal.run("mapping", "activate")
     assert (code, "does not understand it" in said) == (2, True)
     (terminal.folder / "terminal.yaml").write_text(NEW)
-    code, said = terminal.run("activate")
+    code, said = terminal.run("mapping", "activate")
     assert (code, "Generation 2 is in force now" in said) == (0, True)
 
 

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sso import airflow_compat, database, yaml_document
+from airflow_sso import airflow_compat, database, in_force, yaml_document
 from airflow_sso.accounts import fab_users
 from airflow_sso.cli.outcome import FINDINGS, OK
 from airflow_sso.config import LoadedConfig, Settings
+from airflow_sso.errors import SsoError
 from airflow_sso.provider_settings import Provider
 from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, understand
 from airflow_sso.saml_settings import SamlProvider
@@ -29,7 +30,7 @@ def lint(options: argparse.Namespace, loaded: LoadedConfig) -> int:
         mapping = understand(document, _known_roles())
         faults += [str(fault) for fault in document.faults]
         if mapping:
-            warnings += _between_sign_ins(loaded.settings, mapping)
+            warnings += [*_between_sign_ins(loaded.settings, mapping), *_not_taken(loaded.settings)]
     if options.json:
         print(json.dumps({"faults": faults, "warnings": warnings}, indent=2))
         return FINDINGS if faults else OK
@@ -46,6 +47,17 @@ def _between_sign_ins(settings: Settings, mapping: Mapping) -> list[str]:
         for one in directories.of(settings)
         for sentence in blind_spots.of(mapping, one.name, one.reader.supplies, one.reader.names_group)
     ]
+
+
+def _not_taken(settings: Settings) -> list[str]:
+    """Why a role mapping without a fault is not in force all the same, as far as the database tells."""
+    decides = in_force.of(settings)
+    try:
+        decides.look()
+    except (SQLAlchemyError, SsoError):  # before the first migration, say, or where there is no database
+        return []
+    why = decides.why_not_taken
+    return [f"{settings.role_mapping_file} is not taken: {why}"] if why else []
 
 
 def _known_roles() -> frozenset[str]:

@@ -57,7 +57,7 @@ def sync(options: argparse.Namespace, loaded: LoadedConfig) -> int:
                 f"No plan {options.approve!r} waits. airflow-sso sync shows those that do.", file=sys.stderr
             )
             return NOT_FOUND
-    if decided_by.why_not_taken:
+    if decided_by.why_not_taken and not acts:  # else the log says it
         print(f"{loaded.settings.role_mapping_file}: {decided_by.why_not_taken}.", file=sys.stderr)
     if not options.json:
         print(_mapping_as_text(decided_by))

@@ -119,6 +119,8 @@ class MappingInForce:
         self._on_accept = on_accept
         self._lock = threading.Lock()
         self._seen: _Seen | None = None
+        self._speaking = threading.Lock()
+        self._told: _Seen | None = None
 
     # To decide with
 
@@ -129,10 +131,13 @@ class MappingInForce:
             is not understood here.
         :raises TablesMissing: when there is nowhere to look.
         """
-        return _in_force(self._look(accepts=True))
+        seen = self._look(accepts=True)
+        if seen is not self._told:
+            self._say(seen)
+        return _in_force(seen)
 
     def look(self) -> Mapping:
-        """The mapping that :meth:`current` would give, storing nothing.
+        """The mapping that :meth:`current` would give, storing nothing and saying nothing in the log.
 
         :raises ConfigurationFaulty, TablesMissing: likewise.
         """
@@ -223,22 +228,22 @@ class MappingInForce:
             self._lock.release()
 
     def _look_again(self, *, accepts: bool) -> _Seen:
-        before = self._seen
-        file, seen = self._judged(before)
+        file, seen = self._judged(self._seen)
         for tries_left in reversed(range(_TRIES)):
             if not accepts or seen.waiting is None:
                 break
+            failed: SQLAlchemyError | None = None
             try:
                 self._accept(file, seen.waiting, FILE, seen.generation)
             except SQLAlchemyError as cause:
-                # Of two who accept at the same moment one fails, and finds out what the other has accepted.
-                if not (isinstance(cause, IntegrityError) and tries_left):
-                    if seen.mapping is None:
-                        raise
-                    seen = replace(seen, failure=_failed(cause))
-                    break
+                failed = cause
+            # Of two who accept at the same moment one fails, and sees here what the other has accepted.
             file, seen = self._judged(seen)
-        self._say(before, seen)
+            if failed and seen.waiting and not (isinstance(failed, IntegrityError) and tries_left):
+                if seen.mapping is None:
+                    raise failed
+                seen = replace(seen, failure=_failed(failed))
+                break
         self._seen = seen
         return seen
 
@@ -290,8 +295,10 @@ class MappingInForce:
         journal.say()
         return made
 
-    def _say(self, before: _Seen | None, seen: _Seen) -> None:
+    def _say(self, seen: _Seen) -> None:
         """In the log, once for each version."""
+        with self._speaking:
+            before, self._told = self._told, seen
         if seen.generation and (before is None or before.key != seen.key):
             number, short = seen.generation.number, seen.generation.short_hash
             if seen.mapping:
