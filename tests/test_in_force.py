@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,8 @@ from airflow_sso.audit import Journal
 from airflow_sso.errors import ConfigurationFaulty
 from airflow_sso.in_force import MappingInForce, NotAccepted
 from airflow_sso.in_force import mapping as module
-from airflow_sso.role_mapping import BUILT_IN_ROLES
+from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping
+from airflow_sso.sync import schedule
 from devidp.server import Handle
 from tests import stack as stacks
 from tests.stack import Stack
@@ -513,6 +515,54 @@ def test_each_version_is_spoken_of_once(
     assert said(logging.WARNING) == []
     assert sent.count("mapping_superseded") == 1
     assert sent.count("mapping_changed") == 3
+
+
+def test_a_saved_file_counts_without_anybody_asking_and_trouble_is_told_once(
+    world: World,
+    start: Callable[..., Replica],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schedule, "_LOOK_EVERY", 0.02)
+    replica, turns = start(OLD), itertools.count(1)
+    trouble: list[Exception] = []
+
+    def current() -> Mapping:
+        number = next(turns)
+        if trouble:
+            raise OperationalError(f"select {number}", {}, trouble[0])
+        return replica.in_force.current()
+
+    def passes(turns_more: int = 5) -> None:
+        until = next(turns) + turns_more
+        soon(lambda: next(turns) > until)
+
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == schedule.__name__]
+
+    settings: Any = SimpleNamespace(sync=SimpleNamespace(every="never"))
+    watch = schedule.Schedule(settings, (), current)
+    watch.start()
+    try:
+        soon(lambda: texts(world) == [OLD])
+        replica.holds(NEW)
+        soon(lambda: texts(world) == [OLD, NEW])
+        passes()
+        assert told() == []
+        trouble.append(Exception("the server closed the connection"))
+        passes(20)
+        assert told() == [
+            "airflow_sso: mapping and directories are looked at later: "
+            "OperationalError: the server closed the connection"
+        ]
+        trouble.clear()
+        replica.holds(NEWEST)
+        soon(lambda: texts(world) == [OLD, NEW, NEWEST])
+        passes()
+        trouble.append(Exception("the server closed the connection"))
+        soon(lambda: len(told()) == 2)
+    finally:
+        watch.stop()
 
 
 # --- the commands -----------------------------------------------------------------------------------------
