@@ -165,6 +165,28 @@ class Journal:
         """Somebody approved a plan that had been waiting."""
         self._note("plan_approved", Subject(), plan=plan, operator=operator)
 
+    def mapping_changed(
+        self,
+        *,
+        generation: int,
+        file_hash: str,
+        instead_of: int | None,
+        instead_of_hash: str | None,
+        rules: int,
+        by: str,
+    ) -> None:
+        """Another role mapping is in force; hashes are shortened, ``by`` is the file or an operator."""
+        self._note(
+            "mapping_changed",
+            Subject(),
+            generation=generation,
+            hash=file_hash,
+            instead_of=instead_of,
+            instead_of_hash=instead_of_hash,
+            rules=rules,
+            by=by,
+        )
+
     def directory_failed(self, *, authority: str, reason: str) -> None:
         """A directory could not be read; nothing was changed."""
         self._note("directory_failed", Subject(), reason=reason, loud=True, authority=authority)

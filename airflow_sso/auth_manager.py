@@ -50,11 +50,11 @@ class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
 
     def get_fastapi_middlewares(self) -> list[tuple[Any, dict[str, Any]]]:
         """Airflow's, inside one that sees each request before its token is checked."""
-        ours = [(activity.NotesRequest, {}), (_ServesWith, {"begin": self._read_directories})]
+        ours = [(activity.NotesRequest, {}), (_ServesWith, {"begin": self._watch})]
         return [*super().get_fastapi_middlewares(), *ours]
 
-    def _read_directories(self) -> None:
-        begin = getattr(self._security_manager, "start_reading_directories", None)
+    def _watch(self) -> None:
+        begin = getattr(self._security_manager, "start_watching", None)
         if begin:
             begin()
 

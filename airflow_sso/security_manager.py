@@ -19,7 +19,7 @@ from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import airflow_compat, audit, config_location, database, pages
-from airflow_sso.accounts import break_glass, by_hand, fab_users, sessions
+from airflow_sso.accounts import break_glass, by_hand, sessions
 from airflow_sso.accounts.by_hand import FollowsDirectory
 from airflow_sso.accounts.register import CredentialRefused
 from airflow_sso.errors import LocalDoorShut, TablesMissing
@@ -99,7 +99,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
             return
         super().register_views()
         # Under Airflow's own auth manager nothing else says that this process has begun to serve.
-        current_app.before_request(self.start_reading_directories)
+        current_app.before_request(self.start_watching)
         self.appbuilder.add_view_no_menu(SsoSamlView())
         self.appbuilder.add_view_no_menu(SsoLogoutView())
         self.appbuilder.add_view_no_menu(SsoLocalView())
@@ -114,7 +114,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
             for route in (SsoSamlView.acs, SsoSamlView.slo, SsoLogoutView.backchannel, SsoLocalView.local):
                 csrf.exempt(f"{route.__module__}.{route.__name__}")
 
-    def start_reading_directories(self) -> None:
+    def start_watching(self) -> None:
         """Called by processes that serve; the commands, which build this too, never do."""
         if self.sso_schedule:
             self.sso_schedule.start()
@@ -158,7 +158,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
 
 
 def _open_doors(flask_config: Mapping[str, Any]) -> tuple[Doors, Schedule | None]:
-    """The doors that the configuration opens, and what reads the directories behind them.
+    """The doors that the configuration opens, and what looks at the mapping and the directories behind them.
 
     All doors are shut when the configuration, or a library, is not as it must be.
     """
@@ -172,7 +172,6 @@ def _open_doors(flask_config: Mapping[str, Any]) -> tuple[Doors, Schedule | None
             loaded,
             fallback_url=fallback_url,
             prefix=airflow_compat.AUTH_PREFIX,
-            known_roles=_known_roles,
             ask_directory=at_sign_in.asker(by_authority),
             keep_refresh_token=at_sign_in.keeper(by_authority),
         )
@@ -198,8 +197,3 @@ def _pin(opened: Doors) -> None:
         break_glass.pin_all(opened.break_glass, audit.new_reference())
     except (SQLAlchemyError, TablesMissing) as cause:
         log.info("airflow_sso: break-glass names are pinned later: %s", type(cause).__name__)
-
-
-def _known_roles() -> frozenset[str]:
-    with database.transaction() as connection:
-        return fab_users.role_names(connection)

@@ -92,12 +92,24 @@ class Document:
 def read(path: Path, *, variables: Mapping[str, str] | None = None) -> Document:
     """Read and parse ``path``; see :func:`parse`. A file that cannot be read is one fault."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except OSError as cause:
-        return Document(str(path), faults=[Fault(str(path), (), f"cannot be read: {cause.strerror}")])
+        return unreadable(path, cause)
+    return decode(content, str(path), variables=variables)
+
+
+def unreadable(path: Path, cause: OSError) -> Document:
+    """The document of a file that cannot be read."""
+    return Document(str(path), faults=[Fault(str(path), (), f"cannot be read: {cause.strerror}")])
+
+
+def decode(content: bytes, file: str, *, variables: Mapping[str, str] | None = None) -> Document:
+    """Parse the bytes of a file that has been read; see :func:`parse`."""
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return Document(str(path), faults=[Fault(str(path), (), "is not UTF-8 text")])
-    return parse(text, str(path), variables=variables)
+        return Document(file, faults=[Fault(file, (), "is not UTF-8 text")])
+    return parse(text, file, variables=variables)
 
 
 def parse(text: str, file: str, *, variables: Mapping[str, str] | None = None) -> Document:

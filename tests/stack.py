@@ -7,11 +7,13 @@ of cookies, without the browser.
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import shutil
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +32,8 @@ from devidp.server import Handle
 from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID, TENANT_ID
 from devidp.testing import Driver
 
+#: Of mapping files.
+_VERSIONS = itertools.count(1)
 REPOSITORY = Path(__file__).resolve().parent.parent
 STOCK_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 GROUPS = {
@@ -158,11 +162,24 @@ class Stack:
         self.map(default_mapping())
 
     def map(self, mapping: Mapping[str, Any] | str) -> None:
-        """Write the role mapping; it counts from the next sign-in on."""
+        """Write the role mapping; it counts from the next sign-in on.
+
+        Each is a version of its own: one that was in force before would not come back.
+        """
         text = mapping if isinstance(mapping, str) else yaml.safe_dump(dict(mapping), sort_keys=False)
+        text = f"{text.rstrip()}\n# version {next(_VERSIONS)} of this run\n"
         replacement = self.mapping_yaml.with_suffix(".new")
         replacement.write_text(text)
         replacement.rename(self.mapping_yaml)
+
+    def generation(self) -> int:
+        """Which mapping is in force, once it is the one that was written last."""
+        query = "select generation, text from sso_mapping order by generation desc limit 1"
+        until = time.monotonic() + 40
+        while [row["text"] for row in self.rows(query)] != [self.mapping_yaml.read_text()]:
+            assert time.monotonic() < until, "nobody has accepted the mapping"
+            time.sleep(0.2)
+        return int(self.rows(query)[0]["generation"])
 
     def start(self, *, workers: int = 1) -> Stack:
         server = self.home.start_api_server(workers=workers)

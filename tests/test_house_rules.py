@@ -32,6 +32,7 @@ WINGS = {
     "cli",
     "pages",
     "role_mapping",
+    "in_force",
 }
 #: The only spine modules that compose wings.
 COMPOSERS = {"security_manager", "auth_manager", "cli"}

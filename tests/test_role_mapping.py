@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_sso import role_mapping, yaml_document
-from airflow_sso.errors import ConfigurationFaulty
 from airflow_sso.identity import Identity
-from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, MappingFile, RoleDecision, understand
+from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, RoleDecision, understand
 
 TODAY = date(2026, 7, 1)
 ADMINS = "8f6a0d0e-5d4b-4d0e-9a55-0d3b3f3f9c11"
@@ -176,33 +173,6 @@ def test_all_faults_are_told_at_once() -> None:
         "version: 1\nrules:\n  - {group: g, roles: [Opp]}\n  - {group: h, roles: [Viewr]}\nno_match: [X]"
     )
     assert len(found) == 3
-
-
-def test_a_broken_file_never_takes_force_and_keeps_the_last_good_one(tmp_path: Path) -> None:
-    path = tmp_path / "role_mapping.yaml"
-    file = MappingFile(path, lambda: BUILT_IN_ROLES)
-    with pytest.raises(ConfigurationFaulty, match="cannot be read"):
-        file.current()
-    path.write_text("version: 1\nrules: [{group: g, roles: [Admin]}]")
-    assert file.current().rules[0].roles == {"Admin"}
-    path.write_text("version: 1\nrules: [{group: g, roles: [Adminn]}]")
-    assert file.current().rules[0].roles == {"Admin"}
-    assert file.faults
-    path.write_text("version: 1\nrules: [{group: g, roles: [Viewer]}]")
-    os.utime(path, ns=(1, 1))
-    assert file.current().rules[0].roles == {"Viewer"}
-    assert not file.faults
-
-
-def test_a_role_that_comes_to_exist_mends_the_file_by_itself(tmp_path: Path) -> None:
-    path = tmp_path / "role_mapping.yaml"
-    path.write_text("version: 1\nrules: [{group: g, roles: [team-a]}]")
-    roles = set(BUILT_IN_ROLES)
-    file = MappingFile(path, lambda: roles)
-    with pytest.raises(ConfigurationFaulty, match="there is no role 'team-a'"):
-        file.current()
-    roles.add("team-a")
-    assert file.current().role_names == {"team-a"}
 
 
 # --- roles by hand ----------------------------------------------------------------------------------

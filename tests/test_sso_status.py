@@ -28,6 +28,7 @@ AUTHORITY = f"entra:public:{TENANT_ID}"
 #: Of no directory that is configured, so that nothing is ever carried out of it.
 ELSEWHERE = "scim:elsewhere"
 QUARANTINED = 5
+HOSTILE = '<script>alert("1")</script>'
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,7 @@ def shared(
 def stack(shared: Stack, idp: Handle) -> Stack:
     """No plan waits, and the directory was read a moment ago."""
     stacks.welcome(shared, idp)
+    shared.generation()  # its row is not of the test
     soon(lambda: bool(shared.rows("select * from sso_directory")))
     shared.write("delete from sso_quarantine")
     shared.write("delete from sso_decision")
@@ -214,6 +216,52 @@ def test_a_directory_and_how_it_was_read_last(
         assert re.search(rf"{what} \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC \({ago}\)", told)
 
 
+def mapping_card(visitor: Visitor) -> str:
+    told = text(visitor.at(PAGE))
+    return told[told.index("Role mapping ") : told.index(" Providers ")]
+
+
+@server
+def test_which_mapping_is_in_force_and_why_that_is_not_the_file(stack: Stack, ada: Visitor) -> None:
+    former = stack.mapping_yaml.read_text()
+    number = stack.generation()
+    card = mapping_card(ada)
+    assert re.fullmatch(
+        rf"Role mapping In force Generation {number} sha [0-9a-f]{{12}} Rules 9 "
+        r"In force since .{19} UTC \(.*\) Accepted from the file",
+        card,
+    ), card
+
+    stack.map(f"version: 1\nrules: [{{group: g, roles: ['{HOSTILE}']}}]\n")
+    page = ada.at(PAGE)
+    assert "<script" not in page.text
+    card = mapping_card(ada)
+    assert f"Role mapping File not taken Generation {number} " in card
+    assert (
+        f"The file on this server is not taken: it has 1 fault; generation {number} stays in force." in card
+    )
+    assert f"there is no role '{HOSTILE}'" in card
+    assert "role_mapping.yaml:2: rules[0].roles[0]" in card
+
+    stack.map(stacks.default_mapping())
+    assert stack.generation() == number + 1
+    assert "In force" in mapping_card(ada)
+    stack.mapping_yaml.write_text(former)
+    card = mapping_card(ada)
+    assert f"it was in force before, as generation {number}, and generation {number + 1} has taken" in card
+    assert "airflow-sso mapping activate brings it back" in card
+    with stack.command("mapping", "activate") as activate:
+        assert activate.wait(timeout=120) == 0
+    card = mapping_card(ada)
+    assert f"Role mapping In force Generation {number + 2} " in card
+    assert "Accepted by " in card
+    told = text(ada.at(PAGE))
+    assert (
+        f"Another role mapping is in force Generation {number + 2} in place of {number + 1}, 9 rules" in told
+    )
+    stack.map(stacks.default_mapping())
+
+
 @server
 def test_who_reads_at_this_moment(stack: Stack, ada: Visitor) -> None:
     assert "at this moment" not in text(ada.at(PAGE))
@@ -259,9 +307,6 @@ def test_recent_decisions_newest_first_and_twenty_at_most(stack: Stack, ada: Vis
     assert "somebody" not in told
     assert "Account shut: old2 disabled" in told
     assert "old1 " not in told
-
-
-HOSTILE = '<script>alert("1")</script>'
 
 
 @server

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from airflow_sso import airflow_compat, config_location
-from airflow_sso.cli import access, break_glass, lint, sync, urls, users
+from airflow_sso.cli import access, break_glass, lint, mapping, sync, urls, users
 from airflow_sso.cli.outcome import WRONG_USE
 from airflow_sso.config import LoadedConfig
 
@@ -79,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "--pin", action="store_true", help="let the name stand for the account that bears it now"
     )
     _add_sync(commands)
+    _add_mapping_commands(commands)
     about_users = commands.add_parser("users", help="people's accounts", description="people's accounts")
     user_commands = about_users.add_subparsers(required=True, metavar="COMMAND")
     adopt = _add(
@@ -135,6 +136,27 @@ def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--approve", metavar="ID", help="carry out a plan that waits, as far as it is still right"
     )
     read.add_argument("--provider", metavar="NAME", help="only the directory of this provider")
+
+
+def _add_mapping_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "which role mapping is in force"
+    mapping_commands = commands.add_parser("mapping", help=about, description=about).add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    _add(
+        mapping_commands,
+        "show",
+        mapping.show,
+        "say which generation is in force, and whether the file on this machine is that one",
+        "airflow-sso mapping show --json",
+    )
+    _add(
+        mapping_commands,
+        "activate",
+        mapping.activate,
+        "put the file on this machine in force everywhere, also one that was in force before",
+        "airflow-sso mapping activate",
+    )
 
 
 def _add_access_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

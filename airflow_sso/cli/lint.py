@@ -14,13 +14,14 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sso import database, models, yaml_document
+from airflow_sso import database, in_force, models, yaml_document
 from airflow_sso.accounts import fab_users
 from airflow_sso.cli import findings
 from airflow_sso.cli.findings import Finding, Format
 from airflow_sso.cli.outcome import FINDINGS, OK
 from airflow_sso.config import LoadedConfig, Settings
 from airflow_sso.directory.failures import DirectoryError
+from airflow_sso.errors import SsoError
 from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, Rule, understand
 from airflow_sso.role_mapping.advice import advice
 from airflow_sso.role_mapping.conditions import Test, tests
@@ -64,10 +65,23 @@ def _found(options: argparse.Namespace, loaded: LoadedConfig) -> Iterator[Findin
     if mapping is None:
         return
     remarks = advice(mapping, document, models.now().date())
+    if loaded.settings and options.file is None:
+        remarks += _not_taken(loaded.settings, document)
     if loaded.settings:
         remarks += _about_the_company(loaded.settings, mapping, document, offline=options.offline)
     for remark in sorted(remarks, key=lambda one: (one.line or 0, one.message)):
         yield Finding("advice", remark)
+
+
+def _not_taken(settings: Settings, document: Document) -> list[Fault]:
+    """Why a role mapping without a fault is not in force all the same, as far as the database tells."""
+    decides = in_force.of(settings)
+    try:
+        decides.look()
+    except (SQLAlchemyError, SsoError):  # before the first migration, say, or where there is no database
+        return []
+    why = decides.why_not_taken
+    return [document.fault((), f"is not taken: {why}")] if why else []
 
 
 def _about_the_company(

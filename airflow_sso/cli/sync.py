@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from airflow_sso import airflow_compat, database
-from airflow_sso.accounts import fab_users
+from airflow_sso import database, in_force
 from airflow_sso.cli import operator
 from airflow_sso.cli.outcome import FINDINGS, NOT_FOUND, OK, QUARANTINED, UNREACHABLE, WRONG_USE
 from airflow_sso.config import LoadedConfig
 from airflow_sso.directory.failures import DirectoryError
 from airflow_sso.errors import ConfigurationFaulty
-from airflow_sso.role_mapping import Mapping, MappingFile
+from airflow_sso.in_force import MappingInForce
+from airflow_sso.role_mapping import Mapping
 from airflow_sso.sync import directories, lease, quarantine, run, schedule
 from airflow_sso.sync.directories import Directory
 from airflow_sso.sync.lease import Lease, LeaseLost, LeaseTaken
@@ -42,8 +42,10 @@ def sync(options: argparse.Namespace, loaded: LoadedConfig) -> int:
         where = f"no provider {options.provider!r} with" if options.provider else "no provider with"
         print(f"sso.yaml has {where} a directory: nothing can be read.", file=sys.stderr)
         return WRONG_USE
+    acts = options.apply or options.approve
+    decided_by = in_force.of(loaded.settings)
     try:
-        mapping = MappingFile(loaded.settings.role_mapping_file, _known_roles).current()
+        mapping = decided_by.current() if acts else decided_by.look()
     except ConfigurationFaulty as fault:
         print(fault.detail, file=sys.stderr)
         return WRONG_USE
@@ -55,10 +57,14 @@ def sync(options: argparse.Namespace, loaded: LoadedConfig) -> int:
                 f"No plan {options.approve!r} waits. airflow-sso sync shows those that do.", file=sys.stderr
             )
             return NOT_FOUND
+    if decided_by.why_not_taken and not acts:  # else the log says it
+        print(f"{loaded.settings.role_mapping_file}: {decided_by.why_not_taken}.", file=sys.stderr)
+    if not options.json:
+        print(_mapping_as_text(decided_by))
     told: list[dict[str, Any]] = []
     codes = [_one(one, mapping, loaded, options, told) for one in chosen]
     if options.json:
-        print(json.dumps({"directories": told}, indent=2))
+        print(json.dumps({"mapping": _mapping_as_json(decided_by), "directories": told}, indent=2))
     return max(codes)
 
 
@@ -134,6 +140,23 @@ class _Progress:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _TOLD_EVERY
             print(f"{self._name}: {doing} (step {self._asked})", file=sys.stderr, flush=True)
+
+
+def _mapping_as_text(decided_by: MappingInForce) -> str:
+    if decided_by.waits:
+        return "Decided by the role mapping file as it is here, which a web server or --apply will accept."
+    assert decided_by.generation is not None  # noqa: S101 (there is something to decide with)
+    return f"Decided by generation {decided_by.generation.number} of the role mapping."
+
+
+def _mapping_as_json(decided_by: MappingInForce) -> dict[str, Any]:
+    """``generation`` is ``None`` where a dry run was decided by a version that nobody has accepted yet."""
+    now = None if decided_by.waits else decided_by.generation
+    return {
+        "generation": now.number if now else None,
+        "hash": now.hash if now else None,
+        "why_not_the_file": decided_by.why_not_taken,
+    }
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
@@ -225,8 +248,3 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[s
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
         yield "  ".join([*cells, line[-1]])
-
-
-def _known_roles() -> frozenset[str]:
-    with airflow_compat.engine().connect() as connection:
-        return fab_users.role_names(connection)

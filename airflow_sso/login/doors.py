@@ -7,18 +7,20 @@ configuration shuts every door, a faulty provider shuts its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from airflow_sso import in_force
 from airflow_sso.config import LoadedConfig, SessionLimits, Settings
 from airflow_sso.errors import ConfigurationFaulty, ProviderShut
 from airflow_sso.identity import Identity
+from airflow_sso.in_force import MappingInForce
 from airflow_sso.login.attempt import Attempt
 from airflow_sso.oidc_settings import OidcProvider
 from airflow_sso.provider_settings import Provider
-from airflow_sso.role_mapping import Mapping, MappingFile
+from airflow_sso.role_mapping import Mapping
 from airflow_sso.role_mapping.require import Asked
 from airflow_sso.saml_settings import SamlProvider
 from airflow_sso.urls import Urls
@@ -65,7 +67,7 @@ class Doors:
     urls: Urls
     open: MappingOf[str, Door] = field(default_factory=dict)
     shut: MappingOf[str, str] = field(default_factory=dict)
-    mapping: MappingFile | None = None
+    mapping: MappingInForce | None = None
     limits: SessionLimits = field(default_factory=SessionLimits)
     support_contact: str | None = None
     faults: tuple[str, ...] = ()
@@ -85,7 +87,7 @@ class Doors:
         """:raises ConfigurationFaulty: when there is no door that anybody could use."""
         if not self.open:
             raise ConfigurationFaulty("; ".join(self.faults) or "no provider is configured")
-        self.current_mapping()
+        self._mapping().require()
 
     def get(self, name: str) -> Door | None:
         """The door of a provider, or ``None`` when no provider has this name.
@@ -99,9 +101,12 @@ class Doors:
 
     def current_mapping(self) -> Mapping:
         """The role mapping in force. :raises ConfigurationFaulty: when there is none."""
+        return self._mapping().current()
+
+    def _mapping(self) -> MappingInForce:
         if self.mapping is None:
             raise ConfigurationFaulty("no role mapping is configured")
-        return self.mapping.current()
+        return self.mapping
 
 
 def make(
@@ -109,7 +114,6 @@ def make(
     *,
     fallback_url: str,
     prefix: str,
-    known_roles: Callable[[], Collection[str]],
     ask_directory: Callable[[Identity, Mapping], Identity],
     keep_refresh_token: Callable[[Identity], None],
 ) -> Doors:
@@ -148,7 +152,7 @@ def make(
         urls,
         open=open_doors,
         shut=shut,
-        mapping=MappingFile(settings.role_mapping_file, known_roles),
+        mapping=in_force.of(settings),
         limits=settings.session,
         support_contact=settings.support_contact,
         faults=faults,

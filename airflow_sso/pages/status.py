@@ -1,4 +1,4 @@
-"""What the page *SSO status* shows, as values: providers, directories, plans that wait, what was decided.
+"""What the page *SSO status* shows, as values: mapping, providers, directories, plans, what was decided.
 
 What must stay true: it only reads the database and what this process has loaded already; no provider and no
 directory is asked while somebody waits for a page.
@@ -17,9 +17,10 @@ from sqlalchemy import select
 from airflow_sso import airflow_compat, models
 from airflow_sso.config import Settings
 from airflow_sso.directory import failures
-from airflow_sso.errors import ConfigurationFaulty
 from airflow_sso.login.doors import Doors
 from airflow_sso.models import decisions
+from airflow_sso.pages import status_mapping
+from airflow_sso.pages.status_mapping import MappingShown
 from airflow_sso.sync import bookmarks, lease, quarantine, schedule
 from airflow_sso.sync.bookmarks import Bookmark
 from airflow_sso.sync.directories import Directory
@@ -46,6 +47,7 @@ _EVENTS = {
     "directory_failed": "A directory could not be read",
     "plan_quarantined": "A plan waits",
     "plan_approved": "A plan was approved",
+    "mapping_changed": "Another role mapping is in force",
 }
 
 
@@ -111,6 +113,7 @@ class Status:
     now: datetime
     providers: tuple[ProviderShown, ...]
     faults: tuple[str, ...]
+    mapping: MappingShown | None
     directories: tuple[DirectoryShown, ...]
     plans: tuple[PlanShown, ...]
     decisions: tuple[DecisionShown, ...]
@@ -142,7 +145,8 @@ def gather(doors: Doors, directories: tuple[Directory, ...]) -> Status:
     return Status(
         now=now,
         providers=tuple(_providers(doors)),
-        faults=_faults(doors),
+        faults=doors.faults,
+        mapping=status_mapping.gather(doors.mapping),
         directories=tuple(
             _directory(one, doors.settings, now, is_allowed=one.authority in allowed)
             for one in directories
@@ -194,17 +198,6 @@ def _providers(doors: Doors) -> list[ProviderShown]:
         )
         for name, label in names.items()
     ]
-
-
-def _faults(doors: Doors) -> tuple[str, ...]:
-    """Those of the configuration, and of the role mapping where none is in force."""
-    if doors.mapping is None:
-        return doors.faults
-    try:
-        doors.mapping.current()
-    except ConfigurationFaulty as fault:
-        return (*doors.faults, fault.detail)
-    return doors.faults
 
 
 def _directory(
@@ -290,6 +283,8 @@ def _more(event: str, detail: Mapping[str, Any]) -> str:
         return f"Plan {detail.get('plan')}, access of {detail.get('people')}"
     if event == "plan_approved":
         return f"By {detail.get('operator')}"
+    if event == "mapping_changed":
+        return status_mapping.changed(detail)
     if event == "put_back":
         return ", ".join(detail.get("fields") or ())
     return ""

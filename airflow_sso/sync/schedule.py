@@ -1,7 +1,8 @@
-"""Reads the directories every few minutes from inside the web server, in one replica at a time.
+"""What a web server does unasked: looks at the role mapping, and reads the directories every few minutes.
 
-Every worker of every replica has this thread; the lease decides whose turn it is. What must stay true: it
-never keeps a request waiting, and whatever goes wrong in it is logged and tried again.
+Every worker of every replica has this thread. Each looks at the mapping for itself, so that a saved file
+counts without anybody signing in; of the directories the lease decides whose turn it is. What must stay true:
+it never keeps a request waiting, and whatever goes wrong in it is logged, once, and tried again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from airflow_sso import models
 from airflow_sso.config import Settings
 from airflow_sso.directory.failures import DirectoryError
-from airflow_sso.errors import SsoError
+from airflow_sso.errors import ConfigurationFaulty, SsoError
 from airflow_sso.role_mapping import Mapping
 from airflow_sso.sync import bookmarks, lease, quarantine, run
 from airflow_sso.sync.directories import Directory
@@ -27,7 +28,7 @@ from airflow_sso.sync.lease import LeaseLost, LeaseTaken
 log = logging.getLogger(__name__)
 
 LEASE = "sync"
-#: How often is looked whether it is time, or somebody has approved a plan.
+#: How often is looked whether a mapping was saved, it is time, or somebody has approved a plan.
 _LOOK_EVERY = 5.0  # seconds
 _PAUSE = timedelta(seconds=15)
 
@@ -41,7 +42,7 @@ def limits(settings: Settings) -> Limits:
 class Schedule:
     """:param settings: whose ``sync.every`` counts.
     :param directories: what is read.
-    :param mapping: the role mapping in force, asked for at each run.
+    :param mapping: the role mapping in force, asked for at each turn.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Schedule:
         self._stop = threading.Event()
         self._started = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._said: str | None = None
 
     @property
     def directories(self) -> tuple[Directory, ...]:
@@ -60,12 +62,12 @@ class Schedule:
         return self._directories
 
     def start(self) -> None:
-        """Begin, if there is anything to read and this process has not begun yet."""
-        if self._thread is not None or not self._directories or self._settings.sync.every == "never":
+        """Begin, if this process has not begun yet."""
+        if self._thread is not None:
             return
         with self._started:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="airflow-sso-sync", daemon=True)
+                self._thread = threading.Thread(target=self._watch, name="airflow-sso-watch", daemon=True)
                 self._thread.start()
 
     def stop(self) -> None:
@@ -76,13 +78,30 @@ class Schedule:
         # Replicas that start together do not ask together.
         while not self._stop.wait(_LOOK_EVERY * random.uniform(0.5, 1.0)):  # noqa: S311 (no secret)
             try:
+                self._look_at_mapping()
                 self._turn()
             except LeaseTaken:
-                continue
+                pass
             except (LeaseLost, SsoError, SQLAlchemyError) as cause:
-                log.warning("airflow_sso: the directories are read later: %s", cause)
+                self._say_once(cause)
+                continue
             except Exception:  # a fault of ours must not end the watch; it would end unseen
-                log.exception("airflow_sso: reading the directories failed")
+                log.exception("airflow_sso: looking at the mapping or reading the directories failed")
+                continue
+            self._said = None
+
+    def _look_at_mapping(self) -> None:
+        try:
+            self._mapping()
+        except ConfigurationFaulty:  # it has said so itself; a directory that is due says it once more
+            return
+
+    def _say_once(self, cause: Exception) -> None:
+        # The driver's own words: around them SQLAlchemy puts the statement, which is another each time.
+        said = f"{type(cause).__name__}: {getattr(cause, 'orig', None) or cause}"
+        if said != self._said:
+            log.warning("airflow_sso: mapping and directories are looked at later: %s", said)
+        self._said = said
 
     def _turn(self) -> None:
         due = [directory for directory in self._directories if self._is_due(directory)]

@@ -1,0 +1,23 @@
+"""Which role mapping is in force: one for all replicas, in the database; the file is how a new one comes in.
+
+``generations`` are the rows, ``mapping`` is what a process decides with. What must stay true: there is one
+way to get a mapping to decide with, whoever asks: a sign-in, a sync, a command or a page.
+"""
+
+from airflow_sso import database
+from airflow_sso.accounts import fab_users
+from airflow_sso.config import Settings
+from airflow_sso.in_force.generations import FILE, Generation
+from airflow_sso.in_force.mapping import MappingInForce, NotAccepted
+
+__all__ = ["FILE", "Generation", "MappingInForce", "NotAccepted", "of"]
+
+
+def of(settings: Settings) -> MappingInForce:
+    """The mapping of a configuration, with Airflow's own roles as those that a new version may name."""
+    return MappingInForce(settings.role_mapping_file, _known_roles)
+
+
+def _known_roles() -> frozenset[str]:
+    with database.transaction() as connection:
+        return fab_users.role_names(connection)
