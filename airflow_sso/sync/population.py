@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.engine import Connection
 
 from airflow_sso import airflow_compat, database, models
-from airflow_sso.accounts import fab_users, links
+from airflow_sso.accounts import fab_users, given_roles, links
 from airflow_sso.models import accounts, break_glass_pins, removals, sessions, shut_accounts
 from airflow_sso.sync.plan import ADMIN, Account
 
@@ -208,7 +208,7 @@ def _account(row: Any, more: _More, *, is_protected: bool = False) -> Account:
         username=row.username,
         active=bool(row.active),
         held=more.held.get(row.user_id, frozenset()),
-        given=_given(row.given_roles),
+        given=given_roles.names(row.given_roles),
         facts=links.read_back(row.facts),
         shut_by=_shut_by(row, shut) if shut else _NOTHING,
         gone_since=row.gone_since,
@@ -219,12 +219,6 @@ def _account(row: Any, more: _More, *, is_protected: bool = False) -> Account:
         drift=_drift(row),
         in_groups=row.user_id in more.in_groups,
     )
-
-
-@functools.lru_cache(maxsize=1000)
-def _given(kept: str) -> frozenset[str]:
-    """The roles of a list; a hundred thousand people share a few hundred of them."""
-    return frozenset(json.loads(kept))
 
 
 def _shut_by(row: Any, said: Mapping[str, tuple[Any, str]]) -> Mapping[str, str]:
