@@ -166,6 +166,11 @@ def group_members_table() -> Table:
     return _tables()["ab_user_group"]
 
 
+def group_roles_table() -> Table:
+    """``ab_group_role``: which roles those groups give."""
+    return _tables()["ab_group_role"]
+
+
 def leave_groups(connection: Connection, user_id: int) -> None:
     """Out of every group of Flask-AppBuilder's."""
     members = group_members_table()
