@@ -74,7 +74,7 @@ def test_a_thousand_rules_for_one_role_fit_into_a_column() -> None:
 
 @pytest.mark.parametrize("role", ["Op", 'say "Op"', "Leitung Ä", "back\\slash", "50%_off"])
 def test_the_mark_of_a_role_stands_in_a_text_that_gives_it_and_in_no_other(role: str) -> None:
-    in_object, in_list = given_roles.mark(role)
+    in_object, in_list = (given_roles.mark_of(json.dumps(role), is_list=is_list) for is_list in (False, True))
     assert in_object in given_roles.written({}, {"Viewer": [], role: ["x"]}, NOON)
     assert in_list in json.dumps(["Viewer", role])
     others = {"Viewer": [role, f'"{role}": {{', in_object], f"{role}s": [], f"x{role}": []}

@@ -77,8 +77,9 @@ def test_somebody_sees_who_they_are_and_which_rule_gave_them_their_role(airflow:
 def test_the_groups_that_were_told_come_with_the_names_that_rules_have_for_them(airflow: Stack) -> None:
     told = seen(airflow, "vera")
     viewer, everyone = GROUPS["airflow_prod_viewer"], group_id("everyone")
-    assert "Your groups (2) As your sign-in through Contoso told them" in told
-    assert f"airflow_prod_viewer {viewer} In a rule {everyone} When" in told
+    assert "Your groups (2) As Contoso told them at your sign-in (" in told
+    assert f"Named by a rule of the role mapping airflow_prod_viewer {viewer} Named by no rule" in told
+    assert f"they give no role {everyone} When" in told
 
 
 def test_several_rules_that_give_one_role_are_all_named(airflow: Stack, idp: Handle) -> None:
@@ -271,7 +272,7 @@ def test_a_mapping_that_cannot_be_read_is_said_and_the_rest_stands(with_local: S
     assert "The role mapping cannot be read at this moment, so this page cannot name your groups." in told
     assert "Rule that gives it airflow_prod_viewer" in told
     assert f"{GROUPS['airflow_prod_viewer']} {group_id('everyone')}" in told
-    assert "In a rule" not in told
+    assert "Named by" not in told
     assert "Nobody" not in told, "what is wrong with it is for administrators"
 
 

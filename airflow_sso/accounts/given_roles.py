@@ -78,14 +78,15 @@ def within(given_by: GivenBy) -> dict[str, list[str]]:
     return {role: [] for role in sorted(given_by)}
 
 
-def mark(role: str) -> tuple[str, str]:
-    """What the text holds, as it is written, when it gives this role: as an object, and as an old list.
+def mark_of(quoted: Any, *, is_list: bool = False) -> Any:
+    """What stands in a text that gives a role, and in no other; for statements that look for it there.
 
-    For statements that look for it inside the database. A label cannot be taken for it: in a label the
-    quotes would be escaped.
+    A label is never taken for it: in a label the quotes would be escaped.
+
+    :param quoted: the role's name as JSON writes it: a text, or an expression of SQLAlchemy's.
+    :param is_list: for the texts of an older version.
     """
-    name = json.dumps(role)
-    return f"{name}: {{", name
+    return quoted if is_list else quoted + ": {"
 
 
 def _given(kept: Mapping[str, Any]) -> GivenRole:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, select, update
 from sqlalchemy.engine import Connection
 
 from airflow_sso import models
@@ -46,6 +46,13 @@ def find(connection: Connection, authority: str, subject: str) -> tuple[Link | N
         given_roles=given_roles.read(row.given_roles),
     )
     return link, fab_users.to_row(row)
+
+
+def follows(users: Table) -> ColumnElement[bool]:
+    """That a link is one to a row of ``ab_user``, which it names by number and time of creation."""
+    same_time = accounts.c.user_created_on == users.c.created_on
+    neither = and_(accounts.c.user_created_on.is_(None), users.c.created_on.is_(None))
+    return and_(users.c.id == accounts.c.user_id, same_time | neither)
 
 
 def is_linked(connection: Connection, user: UserRow) -> bool:

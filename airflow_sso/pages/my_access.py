@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -29,7 +29,7 @@ from airflow_sso.role_mapping.rules import comparable
 from airflow_sso.sync import bookmarks
 
 #: More groups than these are folded away.
-UNFOLDED = 50
+_UNFOLDED = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,17 @@ class GroupShown:
     is_in_a_rule: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Groups of one kind: those that stand open on the page, and those that are folded away."""
+
+    shown: tuple[GroupShown, ...]
+    folded: tuple[GroupShown, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.shown or self.folded)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """The groups that were told, and by whom when; ``groups`` is ``None`` where that is unknown."""
@@ -65,14 +76,15 @@ class Told:
     by_directory: bool
 
     @property
-    def shown(self) -> tuple[GroupShown, ...]:
-        """Those that stand open on the page."""
-        return (self.groups or ())[:UNFOLDED]
+    def in_rules(self) -> Part:
+        """Those that rules name."""
+        return _folded([one for one in self.groups or () if one.is_in_a_rule], _UNFOLDED)
 
     @property
-    def folded(self) -> tuple[GroupShown, ...]:
-        """The rest."""
-        return (self.groups or ())[UNFOLDED:]
+    def others(self) -> Part:
+        """Those that no rule names."""
+        room = max(0, _UNFOLDED - len(self.in_rules.shown))
+        return _folded([one for one in self.groups or () if not one.is_in_a_rule], room)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +227,7 @@ def _told(kept: str, mapping: RoleMapping | None) -> Told | None:
     values = links.read_back(kept)["group"]
     shown = None if values is None else [_group(str(value), mapping) for value in values]
     return Told(
-        groups=tuple(sorted(shown, key=_of_rules_first)) if shown is not None else None,
+        groups=tuple(sorted(shown, key=lambda one: (one.names, one.value))) if shown is not None else None,
         at=datetime.fromisoformat(about["at"]),
         by_directory=str(about["source"]).startswith("sync:"),
     )
@@ -227,5 +239,5 @@ def _group(value: str, mapping: RoleMapping | None) -> GroupShown:
     return GroupShown(value=value, names=tuple(names), is_in_a_rule=bool(rules))
 
 
-def _of_rules_first(group: GroupShown) -> tuple[bool, str, str]:
-    return not group.is_in_a_rule, "".join(group.names), group.value
+def _folded(groups: Sequence[GroupShown], room: int) -> Part:
+    return Part(tuple(groups[:room]), tuple(groups[room:]))
