@@ -204,10 +204,26 @@ class Journal:
         self._note("account_changed", subject, fields=sorted(fields))
 
     def roles_changed(
-        self, subject: Subject, *, before: Collection[str], after: Collection[str], reason: str
+        self,
+        subject: Subject,
+        *,
+        before: Collection[str],
+        after: Collection[str],
+        reason: str,
+        rules: Mapping[str, Collection[str]],
     ) -> None:
-        """The roles of an account were set to what the mapping gives."""
-        self._note("roles_changed", subject, reason=reason, before=sorted(before), after=sorted(after))
+        """The roles of an account were set to what the mapping gives.
+
+        :param rules: of each role that was gained, the labels of the rules that give it.
+        """
+        self._note(
+            "roles_changed",
+            subject,
+            reason=reason,
+            before=sorted(before),
+            after=sorted(after),
+            rules={role: list(labels) for role, labels in sorted(rules.items())},
+        )
 
     def owned_role_changed(
         self,

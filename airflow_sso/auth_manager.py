@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urljoin
 
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+from airflow.api_fastapi.common.types import ExtraMenuItem
 from airflow.configuration import conf
 from airflow.providers.fab.auth_manager.fab_auth_manager import FabAuthManager
 from fastapi import HTTPException, status
@@ -26,6 +28,8 @@ from airflow_sso.airflow_compat import AUTH_PREFIX
 _presented: ContextVar[Credential | None] = ContextVar("airflow_sso_credential", default=None)
 #: What a token that is being made is to carry.
 _carries: ContextVar[Credential | None] = ContextVar("airflow_sso_minting", default=None)
+#: Of the words that the interface can say under *Security*, the one that fits.
+_ROLES = "Roles"
 
 
 class _ServesWith:
@@ -52,6 +56,17 @@ class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
         """Airflow's, inside one that sees each request before its token is checked."""
         ours = [(activity.NotesRequest, {}), (_ServesWith, {"begin": self._watch})]
         return [*super().get_fastapi_middlewares(), *ours]
+
+    def get_extra_menu_items(self, *, user: Any) -> list[ExtraMenuItem]:
+        """Airflow's, and a way to *My access* for whoever may not see the menu entries of plugins.
+
+        That is under *Security*, as *Roles*: the interface shows no words there but its own, translated.
+        """
+        items: list[ExtraMenuItem] = super().get_extra_menu_items(user=user)
+        sees_plugins = self.is_authorized_view(access_view=AccessView.PLUGINS, user=user)
+        if not sees_plugins and user.is_authenticated and all(one.text != _ROLES for one in items):
+            items.append(ExtraMenuItem(text=_ROLES, href=f"{AUTH_PREFIX}/my-access/"))
+        return items
 
     def _watch(self) -> None:
         begin = getattr(self._security_manager, "start_watching", None)

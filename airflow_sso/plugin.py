@@ -1,4 +1,7 @@
-"""The entry *SSO status* in the menu of Airflow's own interface, which shows our page in a frame.
+"""The entries *SSO status* and *My access* in Airflow's own menus; its interface shows both in a frame.
+
+Airflow shows entries of plugins to whoever may read *Plugins*; whom it keeps them from, our auth manager
+leads to *My access*.
 
 Every Airflow process loads it, workers included. What must stay true: it imports nothing of ours and is no
 Flask plugin, for which Airflow would serve all sign-in pages a second time.
@@ -19,6 +22,14 @@ _STATUS = {
     "category": "admin",
     "url_route": "sso-status",
 }
+#: In the menu of the person.
+_MY_ACCESS = {
+    "name": "My access",
+    "href": "auth/my-access/",
+    "destination": "nav",
+    "category": "user",
+    "url_route": "my-access",
+}
 
 
 def _serves_our_pages() -> bool:
@@ -30,4 +41,4 @@ class SsoPlugin(AirflowPlugin):  # type: ignore[misc]
     """What Airflow finds under the entry point ``airflow.plugins``."""
 
     name = "airflow_sso"
-    external_views: ClassVar[list[dict[str, Any]]] = [_STATUS] if _serves_our_pages() else []
+    external_views: ClassVar[list[dict[str, Any]]] = [_STATUS, _MY_ACCESS] if _serves_our_pages() else []

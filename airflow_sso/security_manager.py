@@ -35,6 +35,7 @@ from airflow_sso.login.views import (
     SsoAuthView,
 )
 from airflow_sso.pages import status_view
+from airflow_sso.pages.my_access_view import MyAccessView
 from airflow_sso.pages.status_view import SsoStatusView
 from airflow_sso.sync import at_sign_in, directories
 from airflow_sso.sync.schedule import Schedule
@@ -103,6 +104,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         self.appbuilder.add_view_no_menu(SsoSamlView())
         self.appbuilder.add_view_no_menu(SsoLogoutView())
         self.appbuilder.add_view_no_menu(SsoLocalView())
+        self.appbuilder.add_view_no_menu(MyAccessView())
         status = SsoStatusView()
         self.appbuilder.add_view_no_menu(status)
         current_app.register_error_handler(CSRFError, partial(status_view.form_refused, status))

@@ -118,6 +118,11 @@ class Urls:
         """What administrators look at: providers, directories, plans that wait."""
         return self._at("/sso-status/")
 
+    @property
+    def my_access(self) -> str:
+        """What everybody sees of themselves: who they are here, and which rules gave them their roles."""
+        return self._at("/my-access/")
+
     def own_page(self, wanted: str | None) -> str:
         """``wanted`` if it is a page of ours, else Airflow's first page.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from airflow_sso import models
-from airflow_sso.accounts import fab_users, links
+from airflow_sso.accounts import fab_users, given_roles, links
 from devidp.people import crowd_oid, group_id
 
 #: So many that each fits into a page of 999, among 100,000 people too.
@@ -73,6 +74,12 @@ def mail(number: int) -> str:
     return f"{name(number)}@contoso.example"
 
 
+def given(number: int, group: int) -> str:
+    """What the mapping gave, each at a second of one's own: no two texts are the same."""
+    since = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=number)
+    return given_roles.written({}, {role_of(group, 0): [GROUP_NAMES[group]]}, since)
+
+
 def account(number: int, group: int, facts: str) -> tuple[Any, ...]:
     subject = crowd_oid(number)
     shown = {
@@ -81,5 +88,5 @@ def account(number: int, group: int, facts: str) -> tuple[Any, ...]:
     return (
         models.identity_key(AUTHORITY, subject), AUTHORITY, subject, number, _LONG_AGO,
         name(number), mail(number), _LONG_AGO, _LONG_AGO,
-        json.dumps([role_of(group, 0)]), facts, json.dumps(shown), _LONG_AGO,
+        given(number, group), facts, json.dumps(shown), _LONG_AGO,
     )  # fmt: skip

@@ -38,7 +38,8 @@ AXE = PEER / "node_modules" / "axe-core" / "axe.min.js"
 
 #: What every page of ours, and everything on it, is reached under.
 OUR_PAGES = tuple(
-    f"/auth/{name}" for name in ("login", "oauth-authorized", "logout", "saml", "signed-out", "sso-status")
+    f"/auth/{name}"
+    for name in ("login", "oauth-authorized", "logout", "saml", "signed-out", "sso-status", "my-access")
 )
 OUR_ASSETS = ("/auth/sso/static/", "/auth/static/pin_32.png")
 

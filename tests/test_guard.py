@@ -32,7 +32,6 @@ def leaving(*numbers: int, held: str = "Viewer") -> Plan:
                 account=account,
                 reason="disabled",
                 after=nothing,
-                given=nothing,
                 shut="directory",
                 removes=True,
             )

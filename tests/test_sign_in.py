@@ -147,7 +147,8 @@ def test_the_account_keeps_what_the_mapping_read_and_no_more(airflow: Stack) -> 
     assert stacks.GROUPS["airflow_prod_admin"] in facts_kept["group"]["value"]
     assert facts_kept["group"]["source"] == "sign_in:entra"
     assert facts_kept["claim:department"]["value"] is None, "absent is unknown"
-    assert json.loads(link["given_roles"]) == ["Admin"]
+    (role, given), *others = json.loads(link["given_roles"]).items()
+    assert (role, given["rules"], others) == ("Admin", ["airflow_prod_admin"], [])
 
 
 def test_a_role_given_by_hand_stays_where_that_is_configured(airflow: Stack) -> None:

@@ -169,15 +169,15 @@ def group_members_table() -> Table:
     return _tables()["ab_user_group"]
 
 
+def group_roles_table() -> Table:
+    """``ab_group_role``: which roles those groups give."""
+    return _tables()["ab_group_role"]
+
+
 def leave_groups(connection: Connection, user_id: int) -> None:
     """Out of every group of Flask-AppBuilder's."""
     members = group_members_table()
     connection.execute(delete(members).where(members.c.user_id == user_id))
-
-
-def group_roles_table() -> Table | None:
-    """``ab_group_role``: the roles of Flask-AppBuilder's own groups; older databases have no groups."""
-    return _tables().get("ab_group_role")
 
 
 class PermissionTables(NamedTuple):

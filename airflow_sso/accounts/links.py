@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, select, update
 from sqlalchemy.engine import Connection
 
 from airflow_sso import models
-from airflow_sso.accounts import fab_users
+from airflow_sso.accounts import fab_users, given_roles
+from airflow_sso.accounts.given_roles import GivenBy, GivenRole
 from airflow_sso.accounts.matching import Link, UserRow
 from airflow_sso.identity import Identity
 from airflow_sso.models import accounts
@@ -42,9 +43,16 @@ def find(connection: Connection, authority: str, subject: str) -> tuple[Link | N
     link = Link(
         user_id=row.user_id,
         user_created_on=row.user_created_on,
-        given_roles=frozenset(json.loads(row.given_roles)),
+        given_roles=given_roles.read(row.given_roles),
     )
     return link, fab_users.to_row(row)
+
+
+def follows(users: Table) -> ColumnElement[bool]:
+    """That a link is one to a row of ``ab_user``, which it names by number and time of creation."""
+    same_time = accounts.c.user_created_on == users.c.created_on
+    neither = and_(accounts.c.user_created_on.is_(None), users.c.created_on.is_(None))
+    return and_(users.c.id == accounts.c.user_id, same_time | neither)
 
 
 def is_linked(connection: Connection, user: UserRow) -> bool:
@@ -71,7 +79,7 @@ def make(
         "user_id": user.user_id,
         "user_created_on": user.created_on,
         "created_at": models.now(),
-        "given_roles": "[]",
+        "given_roles": given_roles.written({}, {}, models.now()),
         "facts": "{}",
         # The directory has not been asked about this one yet, or was about the row before it.
         "read_again": "new",
@@ -88,11 +96,15 @@ def seen(
     connection: Connection,
     identity: Identity,
     facts: Facts,
-    given_roles: frozenset[str],
+    given_by: GivenBy,
+    *,
+    before: Mapping[str, GivenRole],
     shown: Mapping[str, str] | None = None,
 ) -> None:
     """Keep what a sign-in told: the real names, the facts that the mapping names, the roles it gave.
 
+    :param given_by: each role, and the labels of the rules that give it.
+    :param before: the roles that the mapping gave until now.
     :param shown: what ``ab_user`` shows of the person now, if that was looked at.
     """
     key = models.identity_key(identity.authority, identity.subject)
@@ -102,7 +114,7 @@ def seen(
         "email": identity.email,
         "provider": identity.provider,
         "last_sign_in_at": now,
-        "given_roles": json.dumps(sorted(given_roles)),
+        "given_roles": given_roles.written(before, given_by, now),
         "facts": written(facts, f"sign_in:{identity.provider}"),
         "observed_at": now,
     }
@@ -115,20 +127,25 @@ def seen(
 class Followed:
     """What the directory told of a person between sign-ins, and which roles the mapping gave by it.
 
-    ``facts`` is ``None`` where nothing new was told.
+    ``given_by`` has the labels of the rules that give each role, and is ``None`` where what was given
+    before still stands; ``facts`` is ``None`` where nothing new was told.
     """
 
     key: str
-    given: frozenset[str]
+    given_by: GivenBy | None
     facts: Facts | None
 
 
 def followed(connection: Connection, people: Iterable[Followed], source: str) -> None:
-    """Keep what the directory told of several people, in two statements at most."""
-    now = models.now()
+    """Keep what the directory told of several people, a few hundred at most, whose locks are held."""
+    people, now = tuple(people), models.now()
+    before = _given_texts(connection, [one.key for one in people])
     new, same = list[dict[str, Any]](), list[dict[str, Any]]()
     for one in people:
-        values = {"of_key": one.key, "gave": json.dumps(sorted(one.given)), "at": now}
+        gave = before[one.key]
+        if one.given_by is not None:
+            gave = given_roles.written(given_roles.read(gave), one.given_by, now)
+        values = {"of_key": one.key, "gave": gave, "at": now}
         if one.facts is None:
             same.append(values)
         else:
@@ -142,6 +159,14 @@ def followed(connection: Connection, people: Iterable[Followed], source: str) ->
         connection.execute(statement, same)
     if new:
         connection.execute(statement.values(facts=bindparam("told")), new)
+
+
+def _given_texts(connection: Connection, keys: Collection[str]) -> dict[str, str]:
+    if not keys:
+        return {}
+    query = select(accounts.c.identity_key, accounts.c.given_roles)
+    rows = connection.execute(query.where(accounts.c.identity_key.in_(keys)))
+    return {row.identity_key: row.given_roles for row in rows}
 
 
 def written(facts: Facts, source: str) -> str:

@@ -6,9 +6,12 @@ wakes an account that somebody deactivated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+
+from airflow_sso.accounts.given_roles import GivenRole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +20,7 @@ class Link:
 
     user_id: int
     user_created_on: datetime | None
-    given_roles: frozenset[str] = frozenset()
+    given_roles: Mapping[str, GivenRole] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

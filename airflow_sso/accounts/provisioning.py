@@ -128,9 +128,10 @@ class _Admission:
                 user = self._adopt(adoptable, account.reason)
             assert user is not None  # noqa: S101 (matching says "existing" of a row it was given)
             user, held = self._follow_the_directory(user), fab_users.roles_of(connection, user.user_id)
-        given = link.given_roles if link and account.kind == "existing" else frozenset()
-        self._set_roles(user, held, given)
-        links.seen(connection, identity, decision.facts, decision.roles, names.as_shown(user))
+        before = link.given_roles if link and account.kind == "existing" else {}
+        self._set_roles(user, held, frozenset(before))
+        shown = names.as_shown(user)
+        links.seen(connection, identity, decision.facts, decision.given_by(), before=before, shown=shown)
         rules = [match.rule.name or f"rule {match.rule.number}" for match in decision.matched]
         groups = None if identity.groups is None else len(identity.groups)
         epoch = register.lock(connection, user.user_id)
@@ -205,14 +206,17 @@ class _Admission:
             held=held,
             wanted=decision.to_hold(held, given),
             reason=decision.why,
+            rules=decision.given_by(),
         )
 
     def _refuse_by_mapping(self, code: str, user: UserRow | None, link: Link | None) -> AccessDenied:
         """An empty result takes all roles away, unless it is empty because something is unknown."""
         decision = self._decision
         if user and link and not decision.keeps_roles:
-            self._set_roles(user, fab_users.roles_of(self._connection, user.user_id), link.given_roles)
-            links.seen(self._connection, self._identity, decision.facts, decision.roles)
+            before, held = link.given_roles, fab_users.roles_of(self._connection, user.user_id)
+            self._set_roles(user, held, frozenset(before))
+            given_by = decision.given_by()
+            links.seen(self._connection, self._identity, decision.facts, given_by, before=before)
         detail = self._what_is_unknown() or "no rule gives a role"
         if decision.matched:
             detail = "matched: " + ", ".join(f"rule {match.rule.number}" for match in decision.matched)

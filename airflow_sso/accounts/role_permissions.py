@@ -149,12 +149,10 @@ def held_roles(connection: Connection, role_ids: Collection[int]) -> frozenset[i
     """Those of the roles that somebody holds, or a group of Flask-AppBuilder's."""
     if not role_ids:
         return frozenset()
-    tables = [fab_users.holds_table(), fab_users.group_roles_table()]
     found: set[int] = set()
-    for table in tables:
-        if table is not None:
-            query = select(table.c.role_id).where(table.c.role_id.in_(role_ids)).distinct()
-            found.update(connection.scalars(query))
+    for table in (fab_users.holds_table(), fab_users.group_roles_table()):
+        query = select(table.c.role_id).where(table.c.role_id.in_(role_ids)).distinct()
+        found.update(connection.scalars(query))
     return frozenset(found)
 
 

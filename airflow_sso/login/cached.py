@@ -72,6 +72,11 @@ class Cached(Generic[Value]):
         self._strangers = _Bucket(_STRANGERS_REFILL_AFTER)
         self._taking = threading.Lock()
 
+    @property
+    def known(self) -> Value | None:
+        """The value that was fetched last, whatever its age; nothing is fetched."""
+        return self._value
+
     def get(self, *, force: bool = False) -> Value:
         """The value, fetched anew when it is not fresh. Its own errors are raised when there is none."""
         asked_at = time.monotonic()

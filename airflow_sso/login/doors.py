@@ -7,10 +7,12 @@ configuration shuts every door, a faulty provider shuts its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from cryptography import x509
 
 from airflow_sso import in_force
 from airflow_sso.config import LoadedConfig, SessionLimits, Settings
@@ -55,6 +57,9 @@ class Door(Protocol):
 
         :raises SsoError: when the provider cannot be asked how.
         """
+
+    def known_certificates(self) -> Sequence[x509.Certificate]:
+        """The provider's signing certificates that are known in this process; nobody is asked."""
 
     def adopts(self, identity: Identity) -> str | None:
         """The username of an account of Airflow's own sign-in that is this person's, if any counts."""

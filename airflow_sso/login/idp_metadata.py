@@ -68,6 +68,11 @@ class IdpDocument:
         self._cached = Cached(self._fetch, self._what, _fresh_for)
         self._file_stamp: tuple[int, int] | None = None
 
+    @property
+    def known(self) -> IdpMetadata | None:
+        """The metadata that this process read last, for who only wants to look; nothing is fetched."""
+        return self._cached.known
+
     def current(self) -> IdpMetadata:
         """The metadata as it is known now.
 

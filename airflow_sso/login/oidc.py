@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import requests
 from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
+from cryptography import x509
 
 from airflow_sso.errors import (
     ClaimMissing,
@@ -159,6 +160,10 @@ class OidcDoor:
     @property
     def _algorithms(self) -> tuple[str, ...]:
         return self.settings.id_token_algorithms or vendor_of(self.settings).algorithms
+
+    def known_certificates(self) -> Sequence[x509.Certificate]:
+        """None: a provider's keys (JWKS) say no time at which they end."""
+        return ()
 
     def adopts(self, identity: Identity) -> str | None:
         """The username that Airflow's own Azure sign-in would have given this person, if it counts here."""

@@ -155,6 +155,11 @@ class SamlDoor:
             return None
         return saml_logout_messages.request(self._ours(), service, hints)
 
+    def known_certificates(self) -> Sequence[x509.Certificate]:
+        """The provider's signing certificates, as far as this process has read its metadata."""
+        known = self._document.known
+        return known.signing_certificates if known else ()
+
     def adopts(self, _identity: Identity) -> str | None:
         """No stock sign-in of Airflow's speaks SAML, so there are no accounts of one to take over."""
         return None

@@ -15,7 +15,7 @@ from flask_wtf.csrf import CSRFError, generate_csrf
 
 from airflow_sso import database, pages
 from airflow_sso.login.journey import Journey, answer_refusals
-from airflow_sso.pages import status
+from airflow_sso.pages import status, status_keys, status_people
 from airflow_sso.sync import quarantine
 from airflow_sso.sync.quarantine import NoSuchPlan
 
@@ -50,6 +50,8 @@ class SsoStatusView(Journey, BaseView):  # type: ignore[misc]
             status_of=status.gather(doors, schedule.directories if schedule else ()),
             told=told,
             is_done=is_done,
+            others=status_people.gather(),
+            keys=status_keys.gather(doors),
             may_approve=self._may(_EDIT),
             csrf_token=generate_csrf(),
         )

@@ -223,8 +223,16 @@ def _change(part: _Part, change: Change, user: UserRow) -> bool:
         _on_record(part, change, ended, "no role is left")
     else:
         _end_older(part, change)
-    roles.hold_later(part.roles, journal, about, held=account.held, wanted=change.after, reason=change.reason)
-    part.followed.append(Followed(account.key, change.given, change.facts))
+    roles.hold_later(
+        part.roles,
+        journal,
+        about,
+        held=account.held,
+        wanted=change.after,
+        reason=change.reason,
+        rules=change.given_by or {},
+    )
+    part.followed.append(Followed(account.key, change.given_by, change.facts))
     return True
 
 

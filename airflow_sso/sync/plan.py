@@ -15,7 +15,7 @@ from typing import Literal
 
 from airflow_sso.accounts.who_shuts import BY_ANOTHER_HAND, DIRECTORY, LONGEST_REASON, OPERATOR
 from airflow_sso.directory.snapshot import Observation, Reading
-from airflow_sso.role_mapping import Facts, RoleDecision, decide_by_facts, joined
+from airflow_sso.role_mapping import Facts, Match, RoleDecision, decide_by_facts, joined
 from airflow_sso.role_mapping import Mapping as RoleMapping
 
 ADMIN = "Admin"
@@ -70,6 +70,9 @@ class Change:
         whether somebody who had access loses all of it, by this change.
     ``read_as_out``
         the directory said so of this very person: their sessions end whatever becomes of the rest.
+    ``given_by``
+        the roles that the mapping gives from now on, each with the labels of the rules that give it;
+        ``None`` where those that it gave before still stand.
     ``end_before``
         sessions that began before this are to end, because of ``end_because``.
     """
@@ -77,7 +80,7 @@ class Change:
     account: Account
     reason: str
     after: frozenset[str]
-    given: frozenset[str]
+    given_by: Mapping[str, tuple[str, ...]] | None = None
     facts: Facts | None = None
     shut: str | None = None
     stays_shut: bool = False
@@ -204,6 +207,7 @@ class _Maker:
         # A hundred thousand people share a few hundred decisions.
         self._decided = functools.lru_cache(maxsize=_DECISIONS)(self._decide)
         self._equal = functools.lru_cache(maxsize=_DECISIONS)(lambda roles: roles)
+        self._given_by = functools.lru_cache(maxsize=_DECISIONS)(_labels)
 
     def observed(self, account: Account) -> Observation | None:
         """What was read of the person; ``None`` when nothing has changed since the last reading."""
@@ -242,7 +246,7 @@ class _Maker:
             account=account,
             reason=reason or (f"{DIRECTORY}: usable again" if lifts else decision.why),
             after=after,
-            given=frozenset() if is_out else (account.given if keeps else decision.roles),
+            given_by={} if is_out else (None if keeps else self._given_by(decision.roles, decision.matched)),
             # What could not be read takes the place of nothing that was.
             facts=decision.facts if after != account.held and not decision.unknown else None,
             shut=shut,
@@ -262,7 +266,6 @@ class _Maker:
             account=account,
             reason=seen.reason,
             after=account.held,
-            given=account.given,
             end_before=end_before,
             end_because=seen.reason or _SIGNED_OUT,
         )
@@ -321,6 +324,10 @@ class _Maker:
         if seen is None or seen.valid_from is None or account.oldest_session is None:
             return None
         return seen.valid_from if account.oldest_session < seen.valid_from else None
+
+
+def _labels(roles: frozenset[str], matched: tuple[Match, ...]) -> Mapping[str, tuple[str, ...]]:
+    return RoleDecision(roles, matched).given_by()
 
 
 def _as_key(facts: Facts) -> _Key:

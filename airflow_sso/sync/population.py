@@ -14,11 +14,11 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.engine import Connection
 
 from airflow_sso import airflow_compat, database, models
-from airflow_sso.accounts import fab_users, links
+from airflow_sso.accounts import fab_users, given_roles, links
 from airflow_sso.models import accounts, break_glass_pins, removals, sessions, shut_accounts
 from airflow_sso.sync.plan import ADMIN, Account
 
@@ -32,7 +32,7 @@ def subjects(authority: str) -> tuple[dict[str, None], frozenset[str]]:
     users = fab_users.table()
     query = (
         select(accounts.c.subject, accounts.c.read_again)
-        .join(users, _is_the_row(users))
+        .join(users, links.follows(users))
         .where(accounts.c.authority == authority)
     )
     with airflow_compat.engine().connect() as connection:
@@ -87,7 +87,7 @@ def removed_lately(window: timedelta) -> tuple[frozenset[int], int]:
 def open_accounts() -> int:
     """How many people have an account that is open, through whatever directory."""
     users = fab_users.table()
-    query = select(func.count()).select_from(accounts.join(users, _is_the_row(users)))
+    query = select(func.count()).select_from(accounts.join(users, links.follows(users)))
     with airflow_compat.engine().connect() as connection:
         return int(connection.scalar(query.where(users.c.active.is_(True))) or 0)
 
@@ -114,13 +114,6 @@ def _protected(connection: Connection) -> frozenset[int]:
     return frozenset(connection.scalars(select(break_glass_pins.c.user_id)))
 
 
-def _is_the_row(users: Any) -> ColumnElement[bool]:
-    """A link follows a user's row by number and time of creation."""
-    same_time = accounts.c.user_created_on == users.c.created_on
-    neither = and_(accounts.c.user_created_on.is_(None), users.c.created_on.is_(None))
-    return and_(users.c.id == accounts.c.user_id, same_time | neither)
-
-
 def _query() -> Any:
     users = fab_users.table()
     return select(
@@ -138,7 +131,7 @@ def _query() -> Any:
         users.c.active,
         users.c.password,
         *(users.c[name] for name in _SHOWN),
-    ).join(users, _is_the_row(users))
+    ).join(users, links.follows(users))
 
 
 def _next(connection: Connection, last: int) -> int | None:
@@ -208,7 +201,7 @@ def _account(row: Any, more: _More, *, is_protected: bool = False) -> Account:
         username=row.username,
         active=bool(row.active),
         held=more.held.get(row.user_id, frozenset()),
-        given=_given(row.given_roles),
+        given=given_roles.names(row.given_roles),
         facts=links.read_back(row.facts),
         shut_by=_shut_by(row, shut) if shut else _NOTHING,
         gone_since=row.gone_since,
@@ -219,12 +212,6 @@ def _account(row: Any, more: _More, *, is_protected: bool = False) -> Account:
         drift=_drift(row),
         in_groups=row.user_id in more.in_groups,
     )
-
-
-@functools.lru_cache(maxsize=1000)
-def _given(kept: str) -> frozenset[str]:
-    """The roles of a list; a hundred thousand people share a few hundred of them."""
-    return frozenset(json.loads(kept))
 
 
 def _shut_by(row: Any, said: Mapping[str, tuple[Any, str]]) -> Mapping[str, str]:
