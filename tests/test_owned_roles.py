@@ -588,7 +588,9 @@ for name, rule in {
 """
 TEAM = role(dags={"payments_*": ["read", "edit", "trigger"]})
 READERS = role("payments-readers", dags={"payments_*": ["read"]})
+VIEWERS = role("payments-viewers", like="Viewer", dags={"payments_*": ["trigger"]})
 STARTERS = role("payments-starters", like="payments-readers", dags={"payments_d*": ["trigger"]})
+OWNED = (TEAM, READERS, VIEWERS, STARTERS)
 
 
 class Company:
@@ -652,7 +654,7 @@ def three_dags(shared_airflow: Stack) -> Iterator[Company]:
 def company(airflow: Stack, three_dags: Company) -> Company:
     """The roles are as the file says."""
     del airflow
-    three_dags.keep(TEAM, READERS, STARTERS)
+    three_dags.keep(*OWNED)
     return three_dags
 
 
@@ -750,9 +752,18 @@ def test_whoever_starts_one_and_reads_another(company: Company) -> None:
     assert otto.post(url, json={"dry_run": False}, timeout=30).status_code == 403
 
 
+def test_whoever_is_like_viewer_sees_all_and_starts_some(company: Company) -> None:
+    vera = company.person("vera", VIEWERS.name)
+    assert dags(vera) >= {"payments_daily", "payments_weekly", "growth_daily"}
+    assert trigger(vera, "payments_daily") == 200
+    assert trigger(vera, "growth_daily") == 403
+    assert pause(vera, "growth_daily") == 403
+    for path in OF_ONE_DAG:
+        assert vera.at(path.format("growth_daily")).status_code == 200, path
+
+
 def test_airflows_own_synchronisation_and_ours_live_together(company: Company) -> None:
     """``airflow sync-perm --include-dags`` with ``custom_roles``, and a DAG with ``access_control``."""
-    owned = (TEAM, READERS, STARTERS)
     before = company.of(TEAM.name)
     custom = [{"action": "can_read", "resource": "DAGs"}]
     company.airflow(
@@ -761,14 +772,14 @@ def test_airflows_own_synchronisation_and_ours_live_together(company: Company) -
     assert company.of("auditors") == {("can_read", "DAGs"), HOME}
     assert company.of("by-hand") == {("can_read", "DAG:payments_weekly"), HOME}
     assert before - company.of(TEAM.name) == on("payments_weekly", "edit", "trigger"), "the DAG names it not"
-    assert company.is_out_of_date(*owned)
+    assert company.is_out_of_date(*OWNED)
 
     viewer, admin = company.of("Viewer"), company.of("Admin")
-    assert company.keep(*owned)
+    assert company.keep(*OWNED)
     assert company.of(TEAM.name) == before
     assert company.of("auditors") == {("can_read", "DAGs"), HOME}
     assert company.of("by-hand") == {("can_read", "DAG:payments_weekly"), HOME}
     assert (company.of("Viewer"), company.of("Admin")) == (viewer, admin)
 
     company.airflow("sync-perm")
-    assert not company.is_out_of_date(*owned), "what a start of Airflow does"
+    assert not company.is_out_of_date(*OWNED), "what a start of Airflow does"

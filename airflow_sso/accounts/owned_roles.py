@@ -48,7 +48,8 @@ def keep(connection: Connection, journal: Journal, owned: Collection[OwnedRole])
     :param owned: every role under ``roles:`` of the mapping in force. A role of that name that somebody made
         by hand is taken over; one that was owned and is not among them is released, and goes when nobody
         holds it.
-    :raises IntegrityError: another replica has just made the same roles; do it again.
+    :raises IntegrityError: another replica has just made the same roles; do it again, with a new journal.
+        MySQL says ``OperationalError`` (a deadlock) where neither had made any before.
     """
     by_name = _by_name(owned)
     _lock(connection)
