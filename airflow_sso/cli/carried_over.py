@@ -95,10 +95,10 @@ def _name(written: Any, taken: set[str], line: int, notes: Notes) -> str:
         number = 2
         while name in taken:
             name, number = f"{re.sub(r'-[0-9]+$', '', name)}-{number}", number + 1
+        notes.renamed.add(name)
         shown = repr(old) if old else "with a name that cannot be read here"
         notes.know.append(
-            f"line {line}: the provider {shown} is called {name} now: register its new redirect URI, "
-            f".../oauth-authorized/{name}"
+            f"line {line}: the provider {shown} is called {name} now, and so is its redirect URI: register it"
         )
     return name
 

@@ -82,6 +82,8 @@ class Notes:
     know: list[str] = field(default_factory=list)
     variables: dict[str, None] = field(default_factory=dict)
     """Environment variables that the new files read."""
+    renamed: set[str] = field(default_factory=set)
+    """New names of providers, where the old one could not stay."""
 
 
 @dataclass(slots=True)

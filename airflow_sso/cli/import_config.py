@@ -161,10 +161,12 @@ def _what_is_left(found: CarriedOver, faults: list[str]) -> Iterator[str]:
 def _registered(found: CarriedOver) -> list[str]:
     """What must be registered with each OIDC provider."""
     ours = Urls((airflow_compat.base_url() or _EXAMPLE_URL).rstrip("/"), airflow_compat.AUTH_PREFIX)
-    oidc = [one.data for one in found.sso.data.get("providers", []) if one.data["protocol"] == "oidc"]
+    entries = [one.data for one in found.sso.data.get("providers", [])]
+    oidc = [str(one["name"]) for one in entries if one["protocol"] == "oidc"]
+    same = "on Airflow 3 it was the same, on 2 without /auth"
     return [
-        f"{one['name']}: {ours.callback(one['name'])} (on Airflow 3 it was the same; on 2 without /auth)"
-        for one in oidc
+        f"{name}: {ours.callback(name)} ({'a new one' if name in found.notes.renamed else same})"
+        for name in oidc
     ]
 
 

@@ -147,7 +147,7 @@ def _pingfederate(at: Reading) -> bool:
     match = _PINGFEDERATE.search(address)
     at.block.put("issuer", address[: match.start()] if match else address)
     at.block.say("PingFederate's sub is a login name, which can be given to another person one day.")
-    at.open_line("claims", "the claim that never is, {subject: entryUUID},")
+    at.open_line("claims", "the claim that never is, such as {subject: entryUUID}")
     return True
 
 
@@ -175,7 +175,7 @@ def _by_vendors_rule(at: Reading) -> bool:
 
 def _unrecognised(at: Reading) -> bool:
     begin(at, "generic")
-    at.open_line("issuer", f"the issuer, as its discovery document (ISSUER{_DISCOVERY}) spells it,")
+    at.open_line("issuer", f"the issuer, exactly as ISSUER{_DISCOVERY} has it")
     return True
 
 

@@ -25,7 +25,7 @@ def carry_over(at: Reading, service_provider: Any) -> bool:
     if host in CLOUDS and path:
         begin(at, "entra", "saml")
         at.block.put("tenant_id", path[0])
-        at.open_line("metadata_url", "the App Federation Metadata Url, with its ?appid=,")
+        at.open_line("metadata_url", "the App Federation Metadata Url, with its ?appid=")
     elif host.startswith("auth.pingone.") and path:
         begin(at, "pingone", "saml")
         at.block.put("environment_id", path[0])
