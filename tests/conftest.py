@@ -3,6 +3,7 @@ identity provider reset before each test."""
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections import defaultdict
@@ -268,6 +269,15 @@ def talk(airflow_saml: Stack, idp: Handle) -> Callable[..., saml.Conversation]:
         return saml.Conversation(airflow_saml, idp.state, provider, face, who)
 
     return begin
+
+
+@pytest.fixture
+def command_log() -> Iterator[None]:
+    """Undoes what a command of ours that runs in this process does to our log."""
+    log = logging.getLogger("airflow_sso")
+    before = (log.handlers, log.level, log.propagate)
+    yield
+    log.handlers, log.level, log.propagate = before
 
 
 @pytest.fixture(scope="module")

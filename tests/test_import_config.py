@@ -17,6 +17,8 @@ import pytest
 from airflow_sso import cli, config, yaml_document
 from airflow_sso.role_mapping import rules
 
+pytestmark = pytest.mark.usefixtures("command_log")
+
 TENANT = "11112222-aaaa-bbbb-cccc-3333dddd4444"
 ENVIRONMENT = "99998888-eeee-4fff-8000-777766665555"
 SECRET = "Zx8~clear-as-day.Q"
