@@ -7,6 +7,8 @@ PY := $(VENV)/bin/python
 DEMO_PORT ?= 8080
 DEMO_IDP_PORT ?= 8081
 PYTEST_ARGS ?=
+# How many processes share the tests; tests/conftest.py says which tests stay together.
+PYTEST_PROCESSES ?= 2
 PACKAGING := scripts/install.sh locks/uv.txt setup.cfg pyproject.toml
 PEER := tests/peers/oidc-provider
 
@@ -41,7 +43,7 @@ test: $(VENV)/dev.stamp  ## install what the tests need, lint, and run every tes
 	@scripts/install_test_tools.sh
 	@scripts/install_peer.sh $(PEER)
 	@$(MAKE) --no-print-directory lint
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_PROCESSES) --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp  ## ruff and mypy
 	$(PY) -m ruff check

@@ -3,8 +3,10 @@ identity provider reset before each test."""
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,31 @@ from tests.sync_world import World
 
 # Its assertions are told of in full, like those of a test module.
 pytest.register_assert_rewrite("tests.directory_contract")
+
+
+#: Which tests stay in one process where several share them (``make test``): those of one module, and all
+#: modules that use one of these Airflows, because every process that needs one starts its own.
+_TOGETHER = {
+    "shared_airflow_leavers": "leavers",
+    "shared_airflow_saml": "saml",
+    "shared_airflow": "airflow",
+    "shared_airflow_two": "airflow",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Names the group of each test, for ``--dist loadgroup``."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    used: dict[Path, set[str]] = defaultdict(set)
+    for item in items:
+        used[item.path].update(getattr(item, "fixturenames", ()))
+    for item in items:
+        group = next(
+            (name for fixture, name in _TOGETHER.items() if fixture in used[item.path]), item.path.stem
+        )
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -242,6 +269,15 @@ def talk(airflow_saml: Stack, idp: Handle) -> Callable[..., saml.Conversation]:
         return saml.Conversation(airflow_saml, idp.state, provider, face, who)
 
     return begin
+
+
+@pytest.fixture
+def command_log() -> Iterator[None]:
+    """Undoes what a command of ours that runs in this process does to our log."""
+    log = logging.getLogger("airflow_sso")
+    before = (log.handlers, log.level, log.propagate)
+    yield
+    log.handlers, log.level, log.propagate = before
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import html
 import itertools
+import os
 import re
+import secrets
 import shutil
 import socket
 import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,9 +49,20 @@ ROLES = {"airflow_prod_admin": "Admin", "airflow_prod_op": "Op", "airflow_prod_v
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port for a server that is started later: nobody listens on it, and nobody is given it meanwhile.
+
+    It is below those that systems hand out by themselves, and of processes that share the tests
+    (pytest-xdist) each has its own.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = 20_000 + secrets.randbelow(12_000 // processes) * processes + number
+        with socket.socket() as probe, suppress(OSError):
+            # As servers do: a port whose last connection has just ended is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def driver(idp: Handle) -> Driver:

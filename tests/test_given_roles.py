@@ -16,8 +16,7 @@ from airflow_sso.accounts.given_roles import GivenRole
 from airflow_sso.accounts.register import Opening
 from airflow_sso.errors import AccessDenied
 from airflow_sso.identity import Identity
-from airflow_sso.role_mapping import Mapping, decide
-from airflow_sso.role_mapping.rules import Rule, compile_rules
+from airflow_sso.role_mapping import Mapping, Rule, compile_rules, decide
 from tests import sync_world
 from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World
 

@@ -19,7 +19,7 @@ from airflow_sso.accounts import dag_access, fab_users, owned_roles
 from airflow_sso.accounts.dag_access import Permission, matches
 from airflow_sso.accounts.role_permissions import Permissions
 from airflow_sso.audit import Journal
-from airflow_sso.role_mapping.rules import OwnedRole
+from airflow_sso.role_mapping import OwnedRole
 from tests import sync_world
 from tests.stack import GROUPS, Stack, Visitor
 

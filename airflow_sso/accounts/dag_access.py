@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from airflow_sso.role_mapping.rules import OwnedRole
+from airflow_sso.role_mapping import OwnedRole
 
 #: An action on a resource, as Airflow names both: ``("can_read", "DAG Runs")``.
 Permission = tuple[str, str]

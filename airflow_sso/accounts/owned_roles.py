@@ -30,7 +30,7 @@ from airflow_sso.accounts.dag_access import DagAccess, Permission, in_general
 from airflow_sso.accounts.role_permissions import Permissions, Seen
 from airflow_sso.audit import Journal
 from airflow_sso.models import owned_roles
-from airflow_sso.role_mapping.rules import BUILT_IN_ROLES, OwnedRole
+from airflow_sso.role_mapping import BUILT_IN_ROLES, OwnedRole
 
 log = logging.getLogger(__name__)
 

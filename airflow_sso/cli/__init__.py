@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from airflow_sso import airflow_compat, config_location
-from airflow_sso.cli import access, break_glass, lint, mapping, sync, urls, users
+from airflow_sso.cli import access, break_glass, import_config, lint, mapping, sync, urls, users
 from airflow_sso.cli.outcome import WRONG_USE
 from airflow_sso.config import LoadedConfig
 
@@ -34,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = parser().parse_args(arguments)
     _log_beside_the_output()
+    if options.before_there_is_any:
+        # A webserver_config.py is not even read as Airflow reads it: that would run it.
+        alone: Callable[[argparse.Namespace], int] = options.run
+        return alone(options)
     loaded = config_location.load(_flask_config(), given=options.config)
     run: Command = options.run
     if loaded.settings is None and options.needs_settings:
@@ -80,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_sync(commands)
     _add_mapping_commands(commands)
+    _add_import_config(commands)
     about_users = commands.add_parser("users", help="people's accounts", description="people's accounts")
     user_commands = about_users.add_subparsers(required=True, metavar="COMMAND")
     adopt = _add(
@@ -159,6 +164,18 @@ def _add_mapping_commands(commands: argparse._SubParsersAction[argparse.Argument
     )
 
 
+def _add_import_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "turn a webserver_config.py with AUTH_OAUTH into sso.yaml and a role mapping; it is not run"
+    example = "airflow-sso import-config webserver_config.py --to /opt/airflow/config"
+    command = commands.add_parser("import-config", help=text, description=text, epilog=f"example: {example}")
+    command.add_argument("file", metavar="FILE", help="the old webserver_config.py")
+    command.add_argument(
+        "--to", metavar="DIR", help="write both files there, over none that is there already"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=import_config.import_config, before_there_is_any=True)
+
+
 def _add_access_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     revoke = _add(
         commands,
@@ -198,7 +215,7 @@ def _add(
     command = commands.add_parser(name, help=text, description=text, epilog=f"example: {example}")
     command.add_argument("--config", metavar="FILE", help="sso.yaml (default: where Airflow finds it)")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=run, needs_settings=run not in _WITHOUT_SETTINGS)
+    command.set_defaults(run=run, needs_settings=run not in _WITHOUT_SETTINGS, before_there_is_any=False)
     return command
 
 
