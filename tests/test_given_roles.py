@@ -16,9 +16,9 @@ from airflow_sso.accounts.given_roles import GivenRole
 from airflow_sso.accounts.register import Opening
 from airflow_sso.errors import AccessDenied
 from airflow_sso.identity import Identity
-from airflow_sso.role_mapping import Mapping, Rule, compile_rules, decide
+from airflow_sso.role_mapping import Mapping, compile_rules, decide
 from tests import sync_world
-from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World
+from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World, rule
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
 EARLIER = NOON - timedelta(days=30)
@@ -92,17 +92,7 @@ def world(shared_world: World) -> World:
 def named(*rules: tuple[str, str, str], **changes: Any) -> Mapping:
     """Rules of (name, group, role)."""
     made = [
-        Rule(
-            number=number,
-            kind="group",
-            key="group",
-            value=group,
-            roles=frozenset({role}),
-            deny=False,
-            name=name,
-            line=None,
-        )
-        for number, (name, group, role) in enumerate(rules, 1)
+        rule(number, "group", group, role, name=name) for number, (name, group, role) in enumerate(rules, 1)
     ]
     return compile_rules(made, **changes)
 

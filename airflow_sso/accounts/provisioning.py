@@ -107,7 +107,9 @@ class _Admission:
         self._reserved = asked.reserved
 
     def carry_out(self) -> Credential | AccessDenied:
-        connection, identity, decision = self._connection, self._identity, self._decision
+        connection, identity = self._connection, self._identity
+        # A role may have gone since the mapping was accepted, or a pattern may have caught the name of none.
+        decision = self._decision = self._decision.without_roles_but(fab_users.role_names(connection))
         link, user = links.find(connection, identity.authority, identity.subject)
         if user is not None:
             # First of all, as everybody does who ends access: what is read after it stays so.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from airflow_sso import database, in_force
+from airflow_sso.accounts import owned_upkeep
 from airflow_sso.cli import operator
 from airflow_sso.cli.outcome import FINDINGS, NOT_FOUND, OK, QUARANTINED, UNREACHABLE, WRONG_USE
 from airflow_sso.config import LoadedConfig
@@ -46,6 +47,8 @@ def sync(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     decided_by = in_force.of(loaded.settings)
     try:
         mapping = decided_by.current() if acts else decided_by.look()
+        if acts:
+            owned_upkeep.keep_up(mapping.owned_roles)
     except ConfigurationFaulty as fault:
         print(fault.detail, file=sys.stderr)
         return WRONG_USE

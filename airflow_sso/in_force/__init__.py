@@ -4,18 +4,27 @@
 way to get a mapping to decide with, whoever asks: a sign-in, a sync, a command or a page.
 """
 
+from sqlalchemy.engine import Connection
+
 from airflow_sso import database
-from airflow_sso.accounts import fab_users
+from airflow_sso.accounts import fab_users, owned_roles
+from airflow_sso.audit import Journal
 from airflow_sso.config import Settings
 from airflow_sso.in_force.generations import FILE, Generation
 from airflow_sso.in_force.mapping import MappingInForce, NotAccepted
+from airflow_sso.role_mapping import Mapping
 
 __all__ = ["FILE", "Generation", "MappingInForce", "NotAccepted", "of"]
 
 
 def of(settings: Settings) -> MappingInForce:
     """The mapping of a configuration, with Airflow's own roles as those that a new version may name."""
-    return MappingInForce(settings.role_mapping_file, _known_roles)
+    return MappingInForce(settings.role_mapping_file, _known_roles, _make_roles)
+
+
+def _make_roles(connection: Connection, journal: Journal, mapping: Mapping) -> None:
+    """The roles that a mapping owns are there from the moment on from which it gives them."""
+    owned_roles.keep(connection, journal, mapping.owned_roles)
 
 
 def _known_roles() -> frozenset[str]:

@@ -16,6 +16,7 @@ from datetime import timedelta
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import models
+from airflow_sso.accounts import owned_upkeep
 from airflow_sso.config import Settings
 from airflow_sso.directory.failures import DirectoryError
 from airflow_sso.errors import ConfigurationFaulty, SsoError
@@ -92,9 +93,10 @@ class Schedule:
 
     def _look_at_mapping(self) -> None:
         try:
-            self._mapping()
+            mapping = self._mapping()
         except ConfigurationFaulty:  # it has said so itself; a directory that is due says it once more
             return
+        owned_upkeep.keep_up(mapping.owned_roles)
 
     def _say_once(self, cause: Exception) -> None:
         # The driver's own words: around them SQLAlchemy puts the statement, which is another each time.
