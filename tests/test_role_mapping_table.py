@@ -259,8 +259,8 @@ EXPRESSIONS: list[Case] = [
     ("{group: {matches: 'CORP\\\\Admins'}, roles: [Op]}", groups("CORP\\Admins"), gives("Op", by="group /CORP\\\\Admins/")),
     ("{group: {matches: '\\(?mail\\)?'}, roles: [Op]}", groups("(mail)"), gives("Op", by="group /\\(?mail\\)?/")),
     ("{group: {matches: '[^x]+'}, roles: [Op]}", groups("a", "x"), gives("Op", by="group /[^x]+/")),
-    ("{group: {matches: 'a[^x]b'}, roles: [Op]}", groups("a", "b"), NOBODY),
-    ("{group: {matches: 'a\\sb'}, roles: [Op]}", groups("a\nb", "a", "b"), NOBODY),
+    ("{group: {matches: 'a[^x]b|b[^x]a'}, roles: [Op]}", groups("a", "b"), NOBODY),
+    ("{group: {matches: 'a\\sb|b\\sa'}, roles: [Op]}", groups("a\nb", "a", "b"), NOBODY),
     ("{group: {matches: 'a\\x0ab'}, roles: [Op]}", groups("a\nb"), NOBODY),
     ("{group: {matches: '.*'}, roles: [Op]}", groups(), NOBODY),
     ("{app_role: {matches: 'A\\..*'}, roles: [Op]}", app_roles("A.Op"), gives("Op", by="app_role /A\\..*/")),
@@ -627,9 +627,9 @@ _MIXED = [
 def test_no_expression_stalls_a_sign_in(expression: str, values: list[str]) -> None:
     rules = mapping(f"{{group: {{matches: '{expression}'}}, roles: [Op]}}")
     person = groups(*values)
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert decide(person, rules, TODAY).refused_because == "SSO-301"
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize("values", [[f"CN={' ' * 900}{n}" for n in range(1000)],
@@ -639,9 +639,9 @@ def test_no_expression_stalls_a_sign_in(expression: str, values: list[str]) -> N
                                     [f"CN={chr(92) * 900}{n},OU=g" for n in range(1000)]])  # fmt: skip
 def test_no_name_of_a_group_stalls_a_sign_in(values: list[str]) -> None:
     rules = mapping("{group: 'CN=x,OU=g', roles: [Op]}\n{group: 'CN=*,OU=x', roles: [Op]}")
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert decide(groups(*values), rules, TODAY).refused_because == "SSO-301"
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_a_file_has_no_more_than_500_patterns() -> None:
@@ -674,8 +674,39 @@ def test_an_expression_of_100_kilobytes_is_refused() -> None:
     ids=["aliases of aliases", "lists in lists", "not not not"],
 )
 def test_a_file_that_unfolds_into_too_much_is_refused(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     document = written(text) if text.startswith("{") else yaml_document.parse(text, "role_mapping.yaml")
     assert understand(document, ROLES) is None
     assert document.faults
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
+
+
+# --- what it costs ------------------------------------------------------------------------------------
+
+
+def _milliseconds(rules: Mapping, person: Identity) -> float:
+    """At best, of the time of this process; ``benchmarks/deciding.py`` measures what is promised."""
+    taken = []
+    for _ in range(20):
+        begun = time.process_time()
+        decide(person, rules, TODAY)
+        taken.append(time.process_time() - begun)
+    return min(taken) * 1000
+
+
+@pytest.mark.parametrize("spelling", ["corp-airflow-{}", "8f6a0d0e-5d4b-4d0e-9a55-00000000{:04}"])
+def test_rules_and_patterns_cost_little(spelling: str) -> None:
+    """Bounds five times as wide as what is promised."""
+    person = groups(*(spelling.format(number) for number in range(1000)))
+    exact = understood([f"{spelling.format(999)}{number}" for number in range(5000)])
+    patterns = understood([f"x{number}-*" for number in range(100)])
+    taken = _milliseconds(exact, person)
+    assert taken < 5
+    assert _milliseconds(patterns, person) - taken < 100
+
+
+def understood(asked: list[str]) -> Mapping:
+    rules = [{"group": group, "roles": ["Op"]} for group in asked]
+    found = understand(Document("role_mapping.yaml", data={"version": 1, "rules": rules}), ROLES)
+    assert found is not None
+    return found
