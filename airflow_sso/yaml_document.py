@@ -25,6 +25,17 @@ Place = tuple[str | int, ...]
 
 _MAX_NODES = 200_000  # aliases can make a small file huge; the largest real mapping is far below
 _MAX_DEPTH = 50
+#: What pydantic says in Python's words, in those of whoever writes the file.
+_PLAIN_WORDS = {
+    "tuple_type": "must be a list: [one, another]",
+    "list_type": "must be a list: [one, another]",
+    "too_short": "must not be empty",
+    "string_type": "must be text; put a number, a date, yes and no in quotes",
+    **dict.fromkeys(
+        ("dict_type", "mapping_type", "model_type", "model_attributes_type"),
+        "must have keys and values: {key: value}",
+    ),
+}
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 
 
@@ -223,10 +234,17 @@ def validate(document: Document, model: type[BaseModel], data: Any, place: Place
     try:
         return model.model_validate(data)
     except ValidationError as cause:
-        for error in cause.errors(include_url=False, include_input=False, include_context=True):
+        errors = cause.errors(include_url=False, include_input=False, include_context=True)
+        for error in errors:
+            if error["type"] == "too_short" and _has_more_inside(error["loc"], errors):
+                continue  # it is empty only because of what is wrong with its entries
             at = (*place, *_real_steps(error["loc"], data))
             document.add(at, _sentence(document, error, at, model))
         return None
+
+
+def _has_more_inside(place: Place, errors: Iterable[Any]) -> bool:
+    return any(len(one["loc"]) > len(place) and one["loc"][: len(place)] == place for one in errors)
 
 
 def _real_steps(location: Iterable[str | int], data: Any) -> Place:
@@ -256,6 +274,8 @@ def _sentence(document: Document, error: Any, at: Place, model: type[BaseModel])
         return f"a secret is never written here: write {SPELLINGS}"
     if kind in ("value_error", "assertion_error"):
         return str(error["ctx"]["error"])
+    if kind in _PLAIN_WORDS:
+        return _PLAIN_WORDS[kind]
     message = str(error["msg"])
     return message[:1].lower() + message[1:]
 
@@ -264,7 +284,8 @@ def _keys_beside(model: type[BaseModel], location: tuple[str | int, ...]) -> lis
     """The keys that the model knows at the level of an unknown one."""
     current: Any = model
     for step in location[:-1]:
-        field_info = getattr(current, "model_fields", {}).get(step) if isinstance(step, str) else None
+        fields = getattr(current, "model_fields", {})
+        field_info = next((one for name, one in fields.items() if step in (name, one.alias)), None)
         if field_info is not None:
             nested = _models_in(field_info.annotation)
             current = nested[0] if nested else current

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TOKEN = "tests/test_id_token.py"
 CLAIMS = "tests/test_claims.py"
 DISCOVERY = "tests/test_discovery.py"
-MAPPING = "tests/test_role_mapping.py"
+MAPPING = "tests/test_role_mapping_table.py"
 SIGN_IN = "tests/test_sign_in.py"
 HOSTILE = "tests/test_hostile_provider.py"
 ASSERTION = "tests/test_assertion.py"
@@ -533,6 +533,179 @@ _SYNC = (
         FENCE,
     ),
 )  # fmt: skip
+_MAPPING = (
+    Mutation(
+        "mapping: deny",
+        "role_mapping/decide.py",
+        "if any(match.rule.deny for match in matched):",
+        "if False:",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: unknown under deny",
+        "role_mapping/decide.py",
+        "if group_overage or any(rule.deny for rule in open_rules):",
+        "if group_overage:",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: overage",
+        "role_mapping/decide.py",
+        "if group_overage or any(rule.deny for rule in open_rules):",
+        "if any(rule.deny for rule in open_rules):",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: unknown gives no no_match",
+        "role_mapping/decide.py",
+        "if no_match and not open_rules:",
+        "if no_match:",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: no_match is for people",
+        "role_mapping/decide.py",
+        "no_match = _NOTHING if machine else mapping.no_match",
+        "no_match = mapping.no_match",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: rules for machines",
+        "role_mapping/decide.py",
+        "rules = mapping.machines if machine else mapping.people",
+        "rules = mapping.people",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: a role of Airflow's own is not caught",
+        "role_mapping/rules.py",
+        "if name.casefold() in _BUILT_IN:",
+        "if False:",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: in no spelling",
+        "role_mapping/rules.py",
+        "if name.casefold() in _BUILT_IN:",
+        "if name in _BUILT_IN:",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: a protected role is not caught",
+        "role_mapping/rules.py",
+        "        if name in self.protected_roles:\n            return",
+        "        if False:\n            return",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: only listed roles are caught",
+        "role_mapping/rules.py",
+        'return "it is not under roles:, and begins with no prefix that is"',
+        "return None",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: until",
+        "role_mapping/rules.py",
+        "return self.until is None or day <= self.until",
+        "return True",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: found by what is compared",
+        "role_mapping/rules.py",
+        "keys = ((anchor.fact, key_of(value))",
+        "keys = ((anchor.fact, (type(value), value))",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: not unknown is unknown",
+        "role_mapping/conditions.py",
+        "holds=None if inner.holds is None else not inner.holds",
+        "holds=not inner.holds",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: untold groups",
+        "role_mapping/conditions.py",
+        "return not self.untold.isdisjoint(asked)",
+        "return False",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: one and true",
+        "role_mapping/values.py",
+        "return type(value), comparable(value)",
+        "return str, comparable(value)",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: the whole value",
+        "role_mapping/values.py",
+        'f"(?m)^(?:{expression})$"',
+        'f"(?m)(?:{expression})"',
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: brackets of its own",
+        "role_mapping/values.py",
+        "        re2.compile(expression.encode(), options)  # by itself",
+        "        # by itself",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: lines stay apart", "role_mapping/values.py", "    options.never_nl = True\n", "", MAPPING
+    ),
+    Mutation(
+        "mapping: values of one line",
+        "role_mapping/values.py",
+        'if "\\n" in value or len(value) > LONGEST_VALUE:',
+        "if len(value) > LONGEST_VALUE:",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: long values",
+        "role_mapping/values.py",
+        'if "\\n" in value or len(value) > LONGEST_VALUE:',
+        'if "\\n" in value:',
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: big expressions",
+        "role_mapping/values.py",
+        "if in_lines.programsize > _MOST_INSTRUCTIONS:",
+        "if False:",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: many patterns",
+        "role_mapping/understanding.py",
+        "if len(self._patterns) > MOST_PATTERNS:",
+        "if False:",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: escaped signs of a name",
+        "role_mapping/values.py",
+        'star = r"((?:[^\\\\]|\\\\.)*)" if is_name else "(.*)"',
+        'star = "(.*)"',
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: what is about one sign-in",
+        "role_mapping/understanding.py",
+        "if is_condition and written.claim in SESSION_CLAIMS:",
+        "if False:",
+        MAPPING,
+    ),
+    Mutation(
+        "mapping: caught for certain",
+        "role_mapping/understanding.py",
+        "if len(catching) != 1 or _is_under_not_or_any(rule.condition):",
+        "if len(catching) != 1:",
+        MAPPING,
+    ),
+)
 MUTATIONS = (
     *_ACCESS,
     *_SYNC,
@@ -597,34 +770,7 @@ MUTATIONS = (
     Mutation("http: size", "http_calls.py", "if len(body) > self._max_bytes:", "if False:", DISCOVERY),
     Mutation("http: deadline", "http_calls.py", "self._timer.start()", "pass", DISCOVERY),
     Mutation("http: redirects", "http_calls.py", "allow_redirects=False", "allow_redirects=True", DISCOVERY),
-    Mutation(
-        "mapping: deny",
-        "role_mapping/decide.py",
-        "if any(match.rule.deny for match in matched):",
-        "if False:",
-        MAPPING,
-    ),
-    Mutation(
-        "mapping: unknown under deny",
-        "role_mapping/decide.py",
-        "if mapping.denying_facts & unknown or",
-        "if",
-        MAPPING,
-    ),
-    Mutation(
-        "mapping: overage",
-        "role_mapping/decide.py",
-        '(group_overage and "group" in unknown)',
-        "False",
-        MAPPING,
-    ),
-    Mutation(
-        "mapping: unknown gives no no_match",
-        "role_mapping/decide.py",
-        "if mapping.no_match and not unknown and not untold:",
-        "if mapping.no_match:",
-        MAPPING,
-    ),
+    *_MAPPING,
     Mutation(
         "attempt: browser",
         "login/attempt.py",

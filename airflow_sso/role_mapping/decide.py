@@ -157,7 +157,8 @@ def decide_by_facts(
     )
     answers = [(rule, answer(rule.condition, evidence)) for rule in _candidates(rules, evidence, on)]
     found = [_match(rule, told, mapping) for rule, told in answers if told.holds]
-    matched = tuple(sorted((match for match, _ in found), key=lambda match: match.rule.number))
+    found.sort(key=lambda pair: pair[0].rule.number)
+    matched = tuple(match for match, _ in found)
     decision = replace(decision, matched=matched, not_given=tuple(one for _, lost in found for one in lost))
     open_rules = [rule for rule, told in answers if told.holds is None]
     no_match = _NOTHING if machine else mapping.no_match

@@ -196,11 +196,13 @@ def _arranged(rules: Collection[Rule]) -> RuleSet:
     asked: set[str] = set()
     patterns: set[str] = set()
     for rule in rules:
-        for test in dict.fromkeys(_anchors(rule.condition)):
-            if test.pattern:
-                by_pattern[test].append(rule)
-            for value in test.values:
-                by_value[test.fact, key_of(value)].append(rule)
+        anchors = _anchors(rule.condition)
+        for test in dict.fromkeys(anchor for anchor in anchors if anchor.pattern):
+            by_pattern[test].append(rule)
+        # By what they are compared by: to Python, 1 and True are equal.
+        keys = ((anchor.fact, key_of(value)) for anchor in anchors for value in anchor.values)
+        for key in dict.fromkeys(keys):
+            by_value[key].append(rule)
         for test in tests(rule.condition):
             if rule not in by_fact[test.fact][-1:]:
                 by_fact[test.fact].append(rule)

@@ -160,7 +160,7 @@ class _Compiler:
     def _check_captures(self, place: Place, written: WrittenRule, rule: Rule) -> None:
         if not rule.templates:
             return
-        catching = {test.pattern for test in tests(rule.condition) if test.pattern}
+        catching = {(test.fact, test.pattern) for test in tests(rule.condition) if test.pattern}
         asked = max(int(found) for role in rule.templates for found in PLACEHOLDER.findall(role))
         first = next(i for i, role in enumerate(written.roles or ()) if PLACEHOLDER.search(role))
         at = (*place, "roles", first) if isinstance(self._data(place, "roles"), list) else (*place, "roles")
@@ -169,8 +169,9 @@ class _Compiler:
                 at,
                 f"{{{asked}}} takes what one pattern of the rule caught, alone or under all; it has not one",
             )
-        elif asked > next(iter(catching)).groups:
-            caught = next(iter(catching)).groups
+            return
+        caught = next(iter(catching))[1].groups
+        if asked > caught:
             self._document.add(
                 at, f"{{{asked}}} is caught by nothing: the pattern catches {caught or 'nothing'}"
             )
@@ -292,9 +293,7 @@ class _Names:
             for j, role in enumerate(rule.roles or ()):
                 if not PLACEHOLDER.search(role):
                     yield ("rules", i, "roles", j), role
-        if self._head.no_match == ():
-            self._document.add(("no_match",), "write deny, or a list of roles")
-        elif self._head.no_match != "deny":
+        if self._head.no_match != "deny":
             for j, role in enumerate(self._head.no_match):
                 yield ("no_match", j), role
         for j, role in enumerate(self._head.protected_roles):

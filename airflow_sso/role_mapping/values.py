@@ -24,17 +24,35 @@ _MOST_INSTRUCTIONS = 2000
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: A distinguished name of two or more parts (RFC 4514); a comma may be escaped.
-_DN = re.compile(r"\s*[A-Za-z][\w.-]*\s*=(?:[^,\\]|\\.)*(?:,\s*[A-Za-z][\w.-]*\s*=(?:[^,\\]|\\.)*)+")
-_DN_SPACE = re.compile(r"\s*(?<!\\)([,=+])\s*")
-#: What would tell the middle of a text of several values from its ends.
-_ENDS = re.compile(r"\\[AzZCQ]|\(\?[A-Za-z]*[msU-]")
+_PART = r"\s*[A-Za-z][\w.-]*\s*=[^,\\]*(?:\\.[^,\\]*)*"
+_DN = re.compile(f"{_PART}(?:,{_PART})+")
+#: Blanks that make no difference: around the sign between two parts and around the ``=`` after a part's type,
+#: at the ends; never one that is escaped. Text comes first, so that each blank is looked at once.
+_DN_BLANKS = re.compile(
+    r"(\\.|[^\s,+\\]+)|\s*([,+])\s*([A-Za-z][\w.-]*)\s*(=)\s*|\A\s+|\s+\Z|(\s+|[,+\\])", re.DOTALL
+)
+_HAS_SUCH_BLANKS = re.compile(r"\s(?:[,+=]|\Z)|[,+=]\s|\A\s")
+_DN_START = re.compile(r"\s*([A-Za-z][\w.-]*)\s*=\s*")
+#: What would tell the middle of a text of several values from its ends, where it is not escaped.
+_ENDS = re.compile(r"(?:[^\\]|\\[^AzZCQ])*?(?:\\[AzZCQ]|\(\?[A-Za-z]*[msU-])", re.DOTALL)
+#: What people miss in RE2's language.
+_NOT_LINEAR = re.compile(r"\(\?<?[=!]|\\[1-9]|\(\?P=")
 
 
 def comparable(value: str) -> str:
     """``value`` as it is compared: exactly, but GUIDs and DNs without regard to case (RFC 4517)."""
     if "=" in value and len(value) <= 1000:
-        return _DN_SPACE.sub(r"\1", value.strip()).casefold() if _DN.fullmatch(value) else value
+        return _without_blanks(value).casefold() if _DN.fullmatch(value) else value
     return value.lower() if len(value) == 36 and _GUID.fullmatch(value) else value
+
+
+def _without_blanks(name: str) -> str:
+    """A distinguished name without the blanks that make no difference."""
+    if not _HAS_SUCH_BLANKS.search(name):
+        return name
+    start = _DN_START.match(name)
+    rest = _DN_BLANKS.sub(r"\1\2\3\4\5", name[start.end() :] if start else name)
+    return f"{start[1]}={rest}" if start else rest
 
 
 def key_of(value: Value) -> tuple[type, Value]:
@@ -73,62 +91,84 @@ class Pattern:
 
     text: str
     """As it is written, with the slashes that tell an expression from a glob."""
-    groups: int
+    expression: str = field(repr=False)
+    """The same in RE2's language."""
     ignores_form: bool
     """Whether it is about distinguished names, whose case and blanks make no difference."""
-    whole: Any = field(repr=False, compare=False)
     in_lines: Any = field(repr=False, compare=False)
+    """It, compiled to find the lines of a text that match."""
+
+    @property
+    def groups(self) -> int:
+        """How many parts of a value it catches."""
+        return int(self.in_lines.groups)
 
     def hits(self, values: Haystack) -> tuple[Hit, ...]:
         """Every value that matches.
 
-        All values are searched in one go, as lines of one text; only those that matched there are looked
-        at again, for what was caught.
+        All values are searched in one go, as lines of one text.
         """
-        found = []
         lines = values.as_names if self.ignores_form else values.plain
+        if not lines.text:
+            return ()
+        found = []
         for match in self.in_lines.finditer(lines.text):
-            line = match.group(0)
-            exact = self.whole.fullmatch(line)
-            if exact is not None:
-                captures = tuple(caught or "" for caught in exact.groups())
-                found += [Hit(value, captures) for value in lines.values[line]]
+            captures = tuple((caught or b"").decode() for caught in match.groups())
+            found += [Hit(value, captures) for value in lines.values_at(match.group(0))]
         return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    text: str
-    values: dict[str, list[str]]
+    """``text`` is what RE2 reads, UTF-8; ``values`` those whose line is another text than they are."""
+
+    text: bytes
+    values: dict[bytes, list[str]] = field(default_factory=dict)
+
+    def values_at(self, line: bytes) -> list[str]:
+        return self.values.get(line) or [line.decode()]
 
 
 class Haystack:
     """The values of one fact, arranged for patterns.
 
-    Empty ones, those of more than one line and those longer than :data:`LONGEST_VALUE` match none.
+    Empty ones, those of more than one line, those longer than :data:`LONGEST_VALUE` and those that are no
+    text (half of a surrogate pair) match none.
     """
 
     def __init__(self, values: Collection[Value]) -> None:
-        self._values = [
-            value
-            for value in values
-            if isinstance(value, str) and value and "\n" not in value and len(value) <= LONGEST_VALUE
-            if value.isascii() or len(value.encode(errors="replace")) <= LONGEST_VALUE
-        ]
+        self._values = [value for value in values if isinstance(value, str) and value]
 
     @cached_property
     def plain(self) -> _Lines:
         """The values as they are."""
-        return _Lines("\n".join(self._values), {value: [value] for value in self._values})
+        values = self._values
+        text = "\n".join(values)
+        # Asked of all at once first: as a rule each will do, and a person may be in a thousand groups.
+        longest = max(map(len, values), default=0)
+        if not text.isascii() or text.count("\n") >= len(values) or longest > LONGEST_VALUE:
+            text = "\n".join(filter(_is_one_line, values))
+        return _Lines(text.encode())
 
     @cached_property
     def as_names(self) -> _Lines:
         """The values, distinguished names without blanks around their signs."""
-        lines: dict[str, list[str]] = {}
-        for value in self._values:
+        lines: dict[bytes, list[str]] = {}
+        for value in filter(_is_one_line, self._values):
             is_name = "=" in value and _DN.fullmatch(value)
-            lines.setdefault(_DN_SPACE.sub(r"\1", value.strip()) if is_name else value, []).append(value)
-        return _Lines("\n".join(lines), lines)
+            lines.setdefault((_without_blanks(value) if is_name else value).encode(), []).append(value)
+        return _Lines(b"\n".join(lines), lines)
+
+
+def _is_one_line(value: str) -> bool:
+    if "\n" in value or len(value) > LONGEST_VALUE:
+        return False
+    if value.isascii():
+        return True
+    try:
+        return len(value.encode()) <= LONGEST_VALUE
+    except UnicodeEncodeError:
+        return False
 
 
 def glob(text: str) -> Pattern:
@@ -136,10 +176,13 @@ def glob(text: str) -> Pattern:
 
     :raises BadPattern: when it cannot be used.
     """
-    is_name = _DN.fullmatch(text) is not None
-    parts = re.split(r"(\\\*|\*)", _DN_SPACE.sub(r"\1", text.strip()) if is_name else text)
+    # A star may stand for the beginning of a name, too.
+    is_name = _DN.fullmatch(f"CN={text}" if text.startswith("*") else text) is not None
+    parts = re.split(r"(\\\*|\*)", _without_blanks(text) if is_name else text)
+    # In a name it ends at no sign that is escaped: what follows the star is a sign, then.
+    star = r"((?:[^\\]|\\.)*)" if is_name else "(.*)"
     expression = "".join(
-        "(.*)" if part == "*" else re2.escape("*" if part == "\\*" else part) for part in parts
+        star if part == "*" else re2.escape("*" if part == "\\*" else part) for part in parts
     )
     return _compiled(text, f"(?i:{expression})" if is_name else expression, ignores_form=is_name)
 
@@ -149,7 +192,7 @@ def expression(text: str) -> Pattern:
 
     :raises BadPattern: when it cannot be used.
     """
-    if _ENDS.search(text):
+    if _ENDS.match(text):
         raise BadPattern(
             "is matched against the whole value, of one line, anyway: leave out \\A, \\z, \\C, \\Q and the "
             "flags m, s, U"
@@ -164,15 +207,16 @@ def _compiled(text: str, expression: str, *, ignores_form: bool) -> Pattern:
     options.log_errors = False
     options.never_nl = True
     try:
-        whole = re2.compile(expression, options)
-        in_lines = re2.compile(f"(?m)^(?:{expression})$", options)
+        re2.compile(expression.encode(), options)  # by itself: no bracket of it closes one of ours
+        in_lines = re2.compile(f"(?m)^(?:{expression})$".encode(), options)
     except re2.error as cause:
         said = cause.args[0] if cause.args else ""
         words = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-        raise BadPattern(f"is no regular expression of RE2's language: {words}") from None
+        hint = "; it has neither look-around nor back-references" if _NOT_LINEAR.search(text) else ""
+        raise BadPattern(f"is no regular expression of RE2's language: {words}{hint}") from None
     if in_lines.programsize > _MOST_INSTRUCTIONS:
         raise BadPattern("repeats too much: write it shorter")
-    return Pattern(text, whole.groups, ignores_form, whole, in_lines)
+    return Pattern(text, expression, ignores_form, in_lines)
 
 
 def claim_values(claims: Mapping[str, Any], path: str) -> frozenset[Value] | None:

@@ -13,7 +13,16 @@ from datetime import date
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from airflow_sso.role_mapping.values import Value
 from airflow_sso.setting_types import Duration
@@ -51,7 +60,9 @@ def _text(value: object) -> object:
         return value
     if isinstance(value, dict) and set(value) == {"matches"} and isinstance(value["matches"], str):
         return Expression(value["matches"])
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool):
+        raise ValueError(f"must be text, and YAML reads it as {str(value).lower()}: put it in quotes")
+    if isinstance(value, int | float):
         raise ValueError(f"must be text: put it in quotes, '{value}'")
     if isinstance(value, list):
         raise ValueError("is one value; for several write any: [{...}, {...}]")
@@ -75,6 +86,12 @@ def _scalars(value: object) -> object:
 def _names(value: object) -> object:
     """One role is a list, too."""
     return (value,) if isinstance(value, str) else value
+
+
+def _roles_or_deny(value: object) -> object:
+    if value != "deny" and not (isinstance(value, list) and value):
+        raise ValueError("write deny, or a list of roles: [Viewer]")
+    return value
 
 
 def _day(value: object) -> object:
@@ -115,6 +132,12 @@ RoleNames = Annotated[
             ]
         }
     ),
+]
+#: Two spellings in one field: without the discriminator a wrong role would be reported as a wrong "deny".
+NoMatch = Annotated[
+    Annotated[Literal["deny"], Tag("deny")] | Annotated[tuple[RoleName, ...], Tag("roles")],
+    Discriminator(lambda value: "deny" if value == "deny" else "roles"),
+    BeforeValidator(_roles_or_deny),
 ]
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 Networks = Annotated[
@@ -269,7 +292,7 @@ class WrittenMapping(_Strict):
     """Who gets what. They add up; deny wins; the order means nothing."""
     require: tuple[WrittenRequirement, ...] = ()
     """What must hold of a sign-in, such as a second factor; it gives no role."""
-    no_match: Literal["deny"] | tuple[RoleName, ...] = "deny"
+    no_match: NoMatch = "deny"
     """What becomes of whom no rule gives a role: deny, or a list of roles."""
     manual_roles: Literal["remove", "keep"] = "remove"
     """What becomes of roles that were given by hand."""
