@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from airflow_sso import airflow_compat, config_location
-from airflow_sso.cli import access, break_glass, check, sync, users
+from airflow_sso.cli import access, break_glass, check, diff, expectations, explain, sync, users
 from airflow_sso.cli.outcome import WRONG_USE
 from airflow_sso.config import LoadedConfig
 
@@ -27,6 +27,7 @@ _WITHOUT_SETTINGS: tuple[Command, ...] = (
     access.revoke,
     access.deactivate,
     access.reactivate,
+    expectations.test,
 )
 
 
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     link.add_argument(
         "--pin", action="store_true", help="let the name stand for the account that bears it now"
     )
+    _add_reviewing(commands)
     _add_sync(commands)
     about_users = commands.add_parser("users", help="people's accounts", description="people's accounts")
     user_commands = about_users.add_subparsers(required=True, metavar="COMMAND")
@@ -98,6 +100,41 @@ def _parser() -> argparse.ArgumentParser:
     _add_access_commands(user_commands)
     adopt.add_argument("--subject", required=True, help="the person's immutable id there (Entra: Object ID)")
     return parser
+
+
+def _add_reviewing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What is asked before a change of the role mapping is merged."""
+    explain.options(
+        _add(
+            commands,
+            "explain",
+            explain.explain,
+            "print which rules match somebody, by what, and which roles follow",
+            "airflow-sso explain ada; airflow-sso explain --groups team-a,team-b --claim department=Finance; "
+            "airflow-sso explain --token-file token.jwt. Exit codes: 0 explained, 2 wrong use or a fault, "
+            "3 no such account or provider",
+        )
+    )
+    diff.options(
+        _add(
+            commands,
+            "diff",
+            diff.diff,
+            "print who gains and who loses which roles when one mapping takes another's place",
+            "airflow-sso diff current new.yaml --format markdown. Exit codes: 0 compared, 1 with --fail-on "
+            "lost-all: somebody would lose everything, 2 wrong use or a fault",
+        )
+    )
+    expectations.options(
+        _add(
+            commands,
+            "test",
+            expectations.test,
+            "check the role mapping against the expectations that are written beside it",
+            "airflow-sso test --mapping new.yaml role_mapping.test.yaml. Exit codes: 0 all hold, "
+            "1 some fail, 2 wrong use or a fault",
+        )
+    )
 
 
 def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import NamedTuple
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from airflow_sso import airflow_compat, database, yaml_document
-from airflow_sso.accounts import fab_users
+from airflow_sso import airflow_compat, yaml_document
+from airflow_sso.cli import mappings
 from airflow_sso.cli.outcome import FINDINGS, OK
 from airflow_sso.config import LoadedConfig, Settings
 from airflow_sso.provider_settings import Provider
@@ -26,7 +23,8 @@ def lint(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     warnings = list(loaded.warnings)
     if loaded.settings:
         document = yaml_document.read(loaded.settings.role_mapping_file)
-        mapping = understand(document, _known_roles())
+        there = mappings.roles_there(otherwise="only its built-in roles are known")
+        mapping = understand(document, BUILT_IN_ROLES if there is None else there)
         faults += [str(fault) for fault in document.faults]
         if mapping:
             warnings += _between_sign_ins(loaded.settings, mapping)
@@ -46,16 +44,6 @@ def _between_sign_ins(settings: Settings, mapping: Mapping) -> list[str]:
         for one in directories.of(settings)
         for sentence in blind_spots.of(mapping, one.name, one.reader.supplies, one.reader.names_group)
     ]
-
-
-def _known_roles() -> frozenset[str]:
-    """The roles in Airflow's database; its built-in ones alone when it cannot be read."""
-    try:
-        with database.transaction() as connection:
-            return fab_users.role_names(connection) | BUILT_IN_ROLES
-    except SQLAlchemyError:
-        print("note: Airflow's database cannot be read; only its built-in roles are known", file=sys.stderr)
-        return BUILT_IN_ROLES
 
 
 def urls(options: argparse.Namespace, loaded: LoadedConfig) -> int:

@@ -14,12 +14,13 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.engine import Connection
 
 from airflow_sso import airflow_compat, database, models
 from airflow_sso.accounts import fab_users, links
 from airflow_sso.models import accounts, break_glass_pins, removals, sessions, shut_accounts
+from airflow_sso.sync.compare import Person
 from airflow_sso.sync.plan import ADMIN, Account
 
 _AT_ONCE = 2000  # numbers of users
@@ -32,7 +33,7 @@ def subjects(authority: str) -> tuple[dict[str, None], frozenset[str]]:
     users = fab_users.table()
     query = (
         select(accounts.c.subject, accounts.c.read_again)
-        .join(users, _is_the_row(users))
+        .join(users, links.is_the_row(users))
         .where(accounts.c.authority == authority)
     )
     with airflow_compat.engine().connect() as connection:
@@ -74,6 +75,43 @@ def some(connection: Connection, keys: Collection[str]) -> dict[str, Account]:
     return {row.identity_key: _account(row, more, is_protected=row.user_id in pinned) for row in rows}
 
 
+def everybody() -> Iterator[Person]:
+    """Whoever has an open account, through whatever authority, in the order of the user's number."""
+    users = fab_users.table()
+    query = select(
+        accounts.c.authority,
+        accounts.c.user_id,
+        accounts.c.provider,
+        accounts.c.given_roles,
+        accounts.c.facts,
+        users.c.username,
+    ).join(users, links.is_the_row(users))
+    with airflow_compat.engine().connect() as connection:
+        protected = _protected(connection)
+    last = -1
+    while True:
+        with database.transaction() as connection:
+            first = _next(connection, last)
+            if first is None:
+                return
+            last = first + _AT_ONCE - 1
+            theirs = functools.partial(_between, first, last)
+            part = query.where(theirs(accounts.c.user_id), users.c.active.is_(True))
+            rows = list(connection.execute(part.order_by(accounts.c.user_id)))
+            held = _held(connection, theirs)
+        for row in rows:
+            if row.user_id not in protected:
+                yield Person(
+                    user_id=row.user_id,
+                    username=row.username,
+                    provider=row.provider,
+                    authority=row.authority,
+                    held=held.get(row.user_id, frozenset()),
+                    given=_given(row.given_roles),
+                    facts=links.read_back(row.facts),
+                )
+
+
 def removed_lately(window: timedelta) -> tuple[frozenset[int], int]:
     """Whose access was taken within a window, by whomever; and how many of them are shut now."""
     users = fab_users.table()
@@ -87,7 +125,7 @@ def removed_lately(window: timedelta) -> tuple[frozenset[int], int]:
 def open_accounts() -> int:
     """How many people have an account that is open, through whatever directory."""
     users = fab_users.table()
-    query = select(func.count()).select_from(accounts.join(users, _is_the_row(users)))
+    query = select(func.count()).select_from(accounts.join(users, links.is_the_row(users)))
     with airflow_compat.engine().connect() as connection:
         return int(connection.scalar(query.where(users.c.active.is_(True))) or 0)
 
@@ -114,13 +152,6 @@ def _protected(connection: Connection) -> frozenset[int]:
     return frozenset(connection.scalars(select(break_glass_pins.c.user_id)))
 
 
-def _is_the_row(users: Any) -> ColumnElement[bool]:
-    """A link follows a user's row by number and time of creation."""
-    same_time = accounts.c.user_created_on == users.c.created_on
-    neither = and_(accounts.c.user_created_on.is_(None), users.c.created_on.is_(None))
-    return and_(users.c.id == accounts.c.user_id, same_time | neither)
-
-
 def _query() -> Any:
     users = fab_users.table()
     return select(
@@ -138,7 +169,7 @@ def _query() -> Any:
         users.c.active,
         users.c.password,
         *(users.c[name] for name in _SHOWN),
-    ).join(users, _is_the_row(users))
+    ).join(users, links.is_the_row(users))
 
 
 def _next(connection: Connection, last: int) -> int | None:
@@ -163,23 +194,28 @@ def _between(first: int, last: int, column: Any) -> ColumnElement[bool]:
     return found
 
 
+def _held(connection: Connection, theirs: Callable[[Any], ColumnElement[bool]]) -> dict[int, frozenset[str]]:
+    """The names of the roles that users hold, by their number; equal sets are one object."""
+    roles, holds = fab_users.role_table(), fab_users.holds_table()
+    query = (
+        select(holds.c.user_id, roles.c.name)
+        .join(roles, roles.c.id == holds.c.role_id)
+        .where(theirs(holds.c.user_id))
+    )
+    names: dict[int, list[str]] = defaultdict(list)
+    for row in connection.execute(query):
+        names[row.user_id].append(row.name)
+    shared: dict[frozenset[str], frozenset[str]] = {}
+    return {
+        user_id: shared.setdefault(found := frozenset(of_one), found) for user_id, of_one in names.items()
+    }
+
+
 class _More:
     """What other tables hold of the users of a part; ``theirs`` says whether a row is about one of them."""
 
     def __init__(self, connection: Connection, theirs: Callable[[Any], ColumnElement[bool]]) -> None:
-        roles, holds = fab_users.role_table(), fab_users.holds_table()
-        held = (
-            select(holds.c.user_id, roles.c.name)
-            .join(roles, roles.c.id == holds.c.role_id)
-            .where(theirs(holds.c.user_id))
-        )
-        names: dict[int, list[str]] = defaultdict(list)
-        for row in connection.execute(held):
-            names[row.user_id].append(row.name)
-        shared: dict[frozenset[str], frozenset[str]] = {}
-        self.held = {
-            user_id: shared.setdefault(found := frozenset(of_one), found) for user_id, of_one in names.items()
-        }
+        self.held = _held(connection, theirs)
         self.shut: dict[int, dict[str, tuple[Any, str]]] = defaultdict(dict)
         shut = select(shut_accounts).where(theirs(shut_accounts.c.user_id))
         for row in connection.execute(shut):
