@@ -23,6 +23,7 @@ from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
 from tests import saml, sync_world
 from tests import stack as stacks
+from tests.review_world import People, Review
 from tests.stack import Stack, Visitor
 from tests.sync_world import World
 
@@ -285,3 +286,21 @@ def shared_world(migrated_database: Path, tmp_path_factory: pytest.TempPathFacto
     """A company of the module's own: a real database, a scripted directory."""
     with sync_world.world(migrated_database, tmp_path_factory.mktemp("world") / "airflow.db") as made:
         yield made
+
+
+@pytest.fixture
+def review(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Review:
+    """The files of an access admin, and the command line in this process."""
+    monkeypatch.setenv("TEST_CLIENT_SECRET", DEFAULT_CLIENT_SECRET)
+    made = Review(tmp_path, capsys)
+    made.configure()
+    made.map("group: admins, roles: [Admin]")
+    return made
+
+
+@pytest.fixture
+def people(shared_world: World) -> Iterator[People]:
+    """An Airflow database in which nobody has an account yet."""
+    shared_world.forget_everything()
+    yield People(shared_world)
+    shared_world.forget_everything()

@@ -158,6 +158,18 @@ def test_only_the_verifier_makes_verified_claims() -> None:
         assert [dotted(path) for path in MODULES if f"{value}(" in path.read_text()] == [maker]
 
 
+def test_only_what_was_verified_becomes_an_identity() -> None:
+    """``login.captured`` reads what nobody has verified, and makes facts of it."""
+
+    def makes_one(path: Path) -> bool:
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        return any(getattr(call.func, "id", getattr(call.func, "attr", "")) == "Identity" for call in calls)
+
+    assert [dotted(path) for path in MODULES if makes_one(path)] == ["login.claims"]
+    readers = {dotted(path) for path in MODULES if "login.captured" in ours(path)}
+    assert readers == {"cli.explain"}, "what nobody verified is for explaining alone"
+
+
 @pytest.mark.parametrize(
     "model",
     sorted({*PROVIDER_MODELS.values(), HttpSettings, ClientAuth, DirectorySettings}, key=str),

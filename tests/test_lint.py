@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from airflow_sso import cli, config, role_mapping
-from airflow_sso.cli import lint
+from airflow_sso.cli import lint, mappings
 from airflow_sso.config import LoadedConfig
 from airflow_sso.role_mapping import BUILT_IN_ROLES
 from airflow_sso.role_mapping.written import schema
@@ -27,7 +27,7 @@ NOTHING = LoadedConfig(settings=None, faults=())
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lint, "known_roles", lambda: BUILT_IN_ROLES)
+    monkeypatch.setattr(mappings, "roles_there", lambda otherwise: BUILT_IN_ROLES)
     return tmp_path / "role_mapping.yaml"
 
 

@@ -10,10 +10,11 @@ import functools
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from airflow_sso import models
@@ -53,6 +54,51 @@ def follows(users: Table) -> ColumnElement[bool]:
     same_time = accounts.c.user_created_on == users.c.created_on
     neither = and_(accounts.c.user_created_on.is_(None), users.c.created_on.is_(None))
     return and_(users.c.id == accounts.c.user_id, same_time | neither)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What is kept of a linked person, beside their row of ``ab_user``.
+
+    ``sources``
+        of each fact when it was found out, in ISO 8601, and by whom: ``sign_in:entra``.
+    """
+
+    key: str
+    user_id: int
+    authority: str
+    provider: str
+    username: str | None
+    email: str | None
+    sources: Mapping[str, tuple[str, str]]
+    last_sign_in_at: datetime | None
+
+
+def named(connection: Connection, name: str) -> list[Kept]:
+    """Who goes by a name: that of the account if there is one, else the provider's, or an address.
+
+    Names of the provider and addresses are compared without regard to case; several people may have one.
+    """
+    columns, users = accounts.c, fab_users.table()
+    query = select(accounts, users.c.username.label("shown_as")).join(users, follows(users))
+    rows = [row for row in connection.execute(query.where(users.c.username == name)) if row.shown_as == name]
+    if not rows:
+        asked = name.lower()
+        by_name = or_(func.lower(columns.username) == asked, func.lower(columns.email) == asked)
+        rows = list(connection.execute(query.where(by_name).order_by(columns.user_id)))
+    return [
+        Kept(
+            key=row.identity_key,
+            user_id=row.user_id,
+            authority=row.authority,
+            provider=row.provider,
+            username=row.username,
+            email=row.email,
+            sources={fact: (told["at"], told["source"]) for fact, told in json.loads(row.facts).items()},
+            last_sign_in_at=row.last_sign_in_at,
+        )
+        for row in rows
+    ]
 
 
 def is_linked(connection: Connection, user: UserRow) -> bool:

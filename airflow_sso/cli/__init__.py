@@ -13,7 +13,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from airflow_sso import airflow_compat, config_location
-from airflow_sso.cli import access, break_glass, import_config, lint, mapping, sync, urls, users
+from airflow_sso.cli import (
+    access,
+    break_glass,
+    diff,
+    expectations,
+    explain,
+    import_config,
+    lint,
+    mapping,
+    sync,
+    urls,
+    users,
+)
 from airflow_sso.cli.outcome import WRONG_USE
 from airflow_sso.config import LoadedConfig
 
@@ -27,6 +39,7 @@ _WITHOUT_SETTINGS: tuple[Command, ...] = (
     access.revoke,
     access.deactivate,
     access.reactivate,
+    expectations.test,
 )
 
 
@@ -82,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     link.add_argument(
         "--pin", action="store_true", help="let the name stand for the account that bears it now"
     )
+    _add_reviewing(commands)
     _add_sync(commands)
     _add_mapping_commands(commands)
     _add_import_config(commands)
@@ -125,6 +139,41 @@ def _add_lint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     check.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of the mapping file, for editors"
+    )
+
+
+def _add_reviewing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What is asked before a change of the role mapping is merged."""
+    explain.options(
+        _add(
+            commands,
+            "explain",
+            explain.explain,
+            "print which rules match somebody, by what, and which roles follow",
+            "airflow-sso explain ada; airflow-sso explain --groups team-a,team-b --claim department=Finance; "
+            "airflow-sso explain --token-file token.jwt. Exit codes: 0 explained, 2 wrong use or a fault, "
+            "3 no such account or provider",
+        )
+    )
+    diff.options(
+        _add(
+            commands,
+            "diff",
+            diff.diff,
+            "print who gains and who loses which roles when one mapping takes another's place",
+            "airflow-sso diff current new.yaml --format markdown. Exit codes: 0 compared, 1 with --fail-on "
+            "lost-all: somebody would lose everything, 2 wrong use or a fault",
+        )
+    )
+    expectations.options(
+        _add(
+            commands,
+            "test",
+            expectations.test,
+            "check the role mapping against the expectations that are written beside it",
+            "airflow-sso test --mapping new.yaml role_mapping.test.yaml. Exit codes: 0 all hold, "
+            "1 some fail, 2 wrong use or a fault",
+        )
     )
 
 

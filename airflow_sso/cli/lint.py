@@ -14,9 +14,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sso import database, in_force, models, yaml_document
-from airflow_sso.accounts import fab_users
-from airflow_sso.cli import findings
+from airflow_sso import in_force, models, yaml_document
+from airflow_sso.cli import findings, mappings
 from airflow_sso.cli.findings import Finding, Format
 from airflow_sso.cli.outcome import FINDINGS, OK
 from airflow_sso.config import LoadedConfig, Settings
@@ -59,7 +58,8 @@ def _found(options: argparse.Namespace, loaded: LoadedConfig) -> Iterator[Findin
     if path is None:
         return
     document = yaml_document.read(Path(path))
-    mapping = understand(document, known_roles() | frozenset(options.role))
+    there = mappings.roles_there(otherwise="only its built-in roles are known")
+    mapping = understand(document, (there or BUILT_IN_ROLES) | frozenset(options.role))
     for fault in sorted(document.faults, key=lambda one: (one.line or 0, one.column or 0)):
         yield Finding("fault", fault)
     if mapping is None:
@@ -137,13 +137,3 @@ def _groups_named(rule: Rule) -> list[str]:
 def _is_one_group(rule: Rule) -> bool:
     """Whether the rule's name is most likely meant to be the group's."""
     return isinstance(rule.condition, Test)
-
-
-def known_roles() -> frozenset[str]:
-    """The roles in Airflow's database; its built-in ones alone when it cannot be read."""
-    try:
-        with database.transaction() as connection:
-            return fab_users.role_names(connection) | BUILT_IN_ROLES
-    except SQLAlchemyError:
-        print("note: Airflow's database cannot be read; only its built-in roles are known", file=sys.stderr)
-        return BUILT_IN_ROLES

@@ -10,13 +10,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from airflow_sso import database, in_force
 from airflow_sso.accounts import owned_upkeep
 from airflow_sso.cli import operator
 from airflow_sso.cli.outcome import FINDINGS, NOT_FOUND, OK, QUARANTINED, UNREACHABLE, WRONG_USE
+from airflow_sso.cli.table import MOST_ROWS, table
 from airflow_sso.config import LoadedConfig
 from airflow_sso.directory.failures import DirectoryError
 from airflow_sso.errors import ConfigurationFaulty
@@ -31,7 +32,6 @@ from airflow_sso.sync.run import Outcome
 
 _WAITS = 300  # seconds for another one's turn to end
 _TOLD_EVERY = 2.0  # seconds
-_MOST_ROWS = 200
 
 
 def sync(options: argparse.Namespace, loaded: LoadedConfig) -> int:
@@ -193,14 +193,12 @@ def _change_as_json(change: Change) -> dict[str, Any]:
 def _as_text(outcome: Outcome) -> Iterator[str]:
     plan = outcome.plan
     if plan.changes:
-        rows = [
-            (one.account.username, one.kind, _roles(one), one.reason) for one in plan.changes[:_MOST_ROWS]
-        ]
-        yield from _table(("WHO", "WHAT", "ROLES", "WHY"), rows)
-        if len(plan.changes) > _MOST_ROWS:
-            yield f"... and {len(plan.changes) - _MOST_ROWS} more; --json lists them all."
+        rows = [(one.account.username, one.kind, _roles(one), one.reason) for one in plan.changes[:MOST_ROWS]]
+        yield from table(("WHO", "WHAT", "ROLES", "WHY"), rows)
+        if len(plan.changes) > MOST_ROWS:
+            yield f"... and {len(plan.changes) - MOST_ROWS} more; --json lists them all."
         yield ""
-    for line in plan.unknown[:_MOST_ROWS]:
+    for line in plan.unknown[:MOST_ROWS]:
         yield f"not read, and left as it is: {line}"
     yield _summary(outcome)
 
@@ -243,11 +241,3 @@ def _waits(plan: Quarantined) -> str:
 def _roles(change: Change) -> str:
     before, after = ", ".join(sorted(change.account.held)), ", ".join(sorted(change.after))
     return f"{before or 'none'} -> {after or 'none'}" if before != after else before or "none"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
-        yield "  ".join([*cells, line[-1]])

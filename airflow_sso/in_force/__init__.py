@@ -12,7 +12,7 @@ from airflow_sso.audit import Journal
 from airflow_sso.config import Settings
 from airflow_sso.in_force.generations import FILE, Generation
 from airflow_sso.in_force.mapping import MappingInForce, NotAccepted
-from airflow_sso.role_mapping import Mapping
+from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping
 
 __all__ = ["FILE", "Generation", "MappingInForce", "NotAccepted", "of"]
 
@@ -29,4 +29,4 @@ def _make_roles(connection: Connection, journal: Journal, mapping: Mapping) -> N
 
 def _known_roles() -> frozenset[str]:
     with database.transaction() as connection:
-        return fab_users.role_names(connection)
+        return fab_users.role_names(connection) | BUILT_IN_ROLES

@@ -28,7 +28,7 @@ from airflow_sso.login.saml_checks import (
     require_version,
 )
 from airflow_sso.login.saml_response import UnverifiedResponse
-from airflow_sso.login.saml_xml import Element, find, name_in, tag, text_of
+from airflow_sso.login.saml_xml import Element, attributes_of, find, name_in, tag, text_of
 from airflow_sso.login.xml_encryption import decrypted, forgive
 from airflow_sso.login.xml_signature import (
     NoKeyFits,
@@ -197,7 +197,7 @@ def verify(
     for document in received.decrypted_from:
         forgive(document)
     until = _end_of(received, expected)
-    return VerifiedAssertion(received.assertion, _attributes_of(received.assertion), until, made_by=_VERIFIED)
+    return VerifiedAssertion(received.assertion, attributes_of(received.assertion), until, made_by=_VERIFIED)
 
 
 def _end_of(received: _Received, expected: Expected) -> datetime:
@@ -352,7 +352,7 @@ def _attributes(received: _Received, expected: Expected) -> None:
     names = [one.get("Name") for one in find(received.assertion, "saml:AttributeStatement/saml:Attribute")]
     if not all(names) or len(set(names)) != len(names):
         raise ClaimMissing("an attribute has no name, or stands twice")
-    attributes = _attributes_of(received.assertion)
+    attributes = attributes_of(received.assertion)
     for name, value in expected.required_claims.items():
         if not isinstance(attributes.get(name), str) or not attributes[name]:
             raise ClaimMissing(f"the attribute {name} is missing or not a single text")
@@ -373,13 +373,3 @@ CHECKS: tuple[Callable[[_Received, Expected], None], ...] = (
     _authentication,
     _attributes,
 )
-
-
-def _attributes_of(assertion: Element) -> dict[str, Any]:
-    """The attributes; a value that is not plain text is ``None``, so that nobody takes it for absent."""
-    found: dict[str, Any] = {}
-    for attribute in find(assertion, "saml:AttributeStatement/saml:Attribute"):
-        elements = find(attribute, "saml:AttributeValue")
-        values = [None if len(one) else text_of(one) or "" for one in elements]
-        found[attribute.get("Name")] = values[0] if len(values) == 1 and values[0] is not None else values
-    return found

@@ -138,6 +138,19 @@ def name_in(element: Element) -> str | None:
     return (text_of(element) or "").strip(" \t\r\n") or None
 
 
+def attributes_of(assertion: Element) -> dict[str, Any]:
+    """The attributes of an assertion, a text each, or a list where there are several values.
+
+    A value that is not plain text is ``None``, so that nobody takes it for absent.
+    """
+    found: dict[str, Any] = {}
+    for attribute in find(assertion, "saml:AttributeStatement/saml:Attribute"):
+        elements = find(attribute, "saml:AttributeValue")
+        values = [None if len(one) else text_of(one) or "" for one in elements]
+        found[attribute.get("Name")] = values[0] if len(values) == 1 and values[0] is not None else values
+    return found
+
+
 def shown(value: object) -> str:
     """Something that a document says, short enough to be written down."""
     return repr(str(value)[:80])

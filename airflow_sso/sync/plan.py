@@ -22,7 +22,7 @@ ADMIN = "Admin"
 _SIGNED_OUT = "signed out everywhere at the provider"
 _DECISIONS = 1000  # kept while a plan is made
 #: Facts as they are told apart: 1 and True are equal in Python, and different things in a mapping.
-_Key = frozenset[tuple[str, frozenset[tuple[type, str | int | bool]] | None]]
+FactsKey = frozenset[tuple[str, frozenset[tuple[type, str | int | bool]] | None]]
 _NO_ROLE = "usable in the directory, but no rule gives a role"
 
 
@@ -275,12 +275,10 @@ class _Maker:
         known = joined(account.facts, read, self._mapping, self._names_group)
         # Groups that are read as unknown are too many to be told: then no rule but deny decides.
         overage = "group" in read and read["group"] is None
-        return self._decided(_as_key(known.facts), known.untold, overage)
+        return self._decided(as_key(known.facts), known.untold, overage)
 
-    def _decide(self, facts: _Key, untold: frozenset[str], overage: bool) -> RoleDecision:
-        values = {
-            fact: None if told is None else frozenset(value for _, value in told) for fact, told in facts
-        }
+    def _decide(self, facts: FactsKey, untold: frozenset[str], overage: bool) -> RoleDecision:
+        values = facts_of_key(facts)
         day = self._reading.began_at.date()
         decision = decide_by_facts(values, self._mapping, day, untold=untold, group_overage=overage)
         return decision if self._roles_there is None else decision.without_roles_but(self._roles_there)
@@ -330,8 +328,14 @@ def _labels(roles: frozenset[str], matched: tuple[Match, ...]) -> Mapping[str, t
     return RoleDecision(roles, matched).given_by()
 
 
-def _as_key(facts: Facts) -> _Key:
+def as_key(facts: Facts) -> FactsKey:
+    """What two people have in common of whom the same is known."""
     return frozenset(
         (fact, None if values is None else frozenset((type(value), value) for value in values))
         for fact, values in facts.items()
     )
+
+
+def facts_of_key(key: FactsKey) -> Facts:
+    """What :func:`as_key` was given."""
+    return {fact: None if told is None else frozenset(value for _, value in told) for fact, told in key}

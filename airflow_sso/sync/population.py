@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 from airflow_sso import airflow_compat, database, models
 from airflow_sso.accounts import fab_users, given_roles, links
 from airflow_sso.models import accounts, break_glass_pins, removals, sessions, shut_accounts
+from airflow_sso.sync.compare import Person
 from airflow_sso.sync.plan import ADMIN, Account
 
 _AT_ONCE = 2000  # numbers of users
@@ -72,6 +73,43 @@ def some(connection: Connection, keys: Collection[str]) -> dict[str, Account]:
     more = _More(connection, lambda column: column.in_(ids))
     pinned = _protected(connection)
     return {row.identity_key: _account(row, more, is_protected=row.user_id in pinned) for row in rows}
+
+
+def everybody() -> Iterator[Person]:
+    """Whoever has an open account, through whatever authority, in the order of the user's number."""
+    users = fab_users.table()
+    query = select(
+        accounts.c.authority,
+        accounts.c.user_id,
+        accounts.c.provider,
+        accounts.c.given_roles,
+        accounts.c.facts,
+        users.c.username,
+    ).join(users, links.follows(users))
+    with airflow_compat.engine().connect() as connection:
+        protected = _protected(connection)
+    last = -1
+    while True:
+        with database.transaction() as connection:
+            first = _next(connection, last)
+            if first is None:
+                return
+            last = first + _AT_ONCE - 1
+            theirs = functools.partial(_between, first, last)
+            part = query.where(theirs(accounts.c.user_id), users.c.active.is_(True))
+            rows = list(connection.execute(part.order_by(accounts.c.user_id)))
+            held = _held(connection, theirs)
+        for row in rows:
+            if row.user_id not in protected:
+                yield Person(
+                    user_id=row.user_id,
+                    username=row.username,
+                    provider=row.provider,
+                    authority=row.authority,
+                    held=held.get(row.user_id, frozenset()),
+                    given=given_roles.names(row.given_roles),
+                    facts=links.read_back(row.facts),
+                )
 
 
 def removed_lately(window: timedelta) -> tuple[frozenset[int], int]:
@@ -156,23 +194,28 @@ def _between(first: int, last: int, column: Any) -> ColumnElement[bool]:
     return found
 
 
+def _held(connection: Connection, theirs: Callable[[Any], ColumnElement[bool]]) -> dict[int, frozenset[str]]:
+    """The names of the roles that users hold, by their number; equal sets are one object."""
+    roles, holds = fab_users.role_table(), fab_users.holds_table()
+    query = (
+        select(holds.c.user_id, roles.c.name)
+        .join(roles, roles.c.id == holds.c.role_id)
+        .where(theirs(holds.c.user_id))
+    )
+    names: dict[int, list[str]] = defaultdict(list)
+    for row in connection.execute(query):
+        names[row.user_id].append(row.name)
+    shared: dict[frozenset[str], frozenset[str]] = {}
+    return {
+        user_id: shared.setdefault(found := frozenset(of_one), found) for user_id, of_one in names.items()
+    }
+
+
 class _More:
     """What other tables hold of the users of a part; ``theirs`` says whether a row is about one of them."""
 
     def __init__(self, connection: Connection, theirs: Callable[[Any], ColumnElement[bool]]) -> None:
-        roles, holds = fab_users.role_table(), fab_users.holds_table()
-        held = (
-            select(holds.c.user_id, roles.c.name)
-            .join(roles, roles.c.id == holds.c.role_id)
-            .where(theirs(holds.c.user_id))
-        )
-        names: dict[int, list[str]] = defaultdict(list)
-        for row in connection.execute(held):
-            names[row.user_id].append(row.name)
-        shared: dict[frozenset[str], frozenset[str]] = {}
-        self.held = {
-            user_id: shared.setdefault(found := frozenset(of_one), found) for user_id, of_one in names.items()
-        }
+        self.held = _held(connection, theirs)
         self.shut: dict[int, dict[str, tuple[Any, str]]] = defaultdict(dict)
         shut = select(shut_accounts).where(theirs(shut_accounts.c.user_id))
         for row in connection.execute(shut):
