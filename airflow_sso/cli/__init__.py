@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from airflow_sso import airflow_compat, config_location
@@ -61,7 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _log_beside_the_output() -> None:
-    """Airflow logs to standard output, where a command's own words and its JSON belong."""
+    """Airflow logs to standard output, where a command's own words and its JSON belong.
+
+    It logs Python's warnings there, too: about its own libraries, of no use to whoever runs a command.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     log = logging.getLogger("airflow_sso")
     log.handlers = [logging.StreamHandler(sys.stderr)]
     log.setLevel(logging.INFO)
