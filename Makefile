@@ -57,6 +57,7 @@ bench: $(VENV)/dev.stamp  ## measure, side by side in one run, what the docs say
 	$(PY) -m benchmarks.revoking_among_many
 	$(PY) -m benchmarks.ending_access
 	$(PY) -m benchmarks.reading_directories
+	$(PY) -m benchmarks.mapping_diff
 
 lock:  ## move the locked versions to the newest that fit
 	@scripts/install.sh uv

@@ -34,7 +34,7 @@ from tests import saml
 from tests.review_world import People, Review, entra, federate
 from tests.stack import GROUPS
 from tests.test_assertion import ACS, AUDIENCE, METADATA
-from tests.test_mapping_diff import GUID, _random_rules
+from tests.test_mapping_diff import GUID, PAGE, _random_rules
 
 IDP = "https://idp.example.com"
 RULES = (
@@ -92,6 +92,8 @@ def test_a_person_rule_by_rule(company: Review) -> None:
         "They hold Admin, Viewer now.\n"
         "At the next sign-in or reading of the directory they gain team-a and lose Viewer.\n"
     )
+    shown = out.replace(today(), "2027-01-31").replace("2026-07-01", "2027-01-30")
+    assert f"$ airflow-sso explain ada\n{shown}```" in PAGE
 
 
 def test_everything_can_be_listed(company: Review) -> None:
