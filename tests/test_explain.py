@@ -382,6 +382,9 @@ def test_a_token_with_too_many_groups(company: Review, token: Callable[..., str]
     assert "SSO-305" in out
     told = company.json("explain", "--token-file", file)
     assert (told["group_overage"], told["facts"]["group"]["values"]) == (True, None)
+    # Some of them beside the marker are not all of them.
+    some = company.write("some.jwt", token("entra", "over", groups=["g"]))
+    assert company.json("explain", "--token-file", some)["facts"]["group"]["values"] is None
     company.configure(entra(insecure_authority_host=IDP, directory="graph"))
     assert "A sign-in also asks the directory of Contoso" in company.run("explain", "--token-file", file)[1]
 
