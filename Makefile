@@ -60,6 +60,7 @@ bench: $(VENV)/dev.stamp  ## measure, side by side in one run, what the docs say
 	$(PY) -m benchmarks.ending_access
 	$(PY) -m benchmarks.reading_directories
 	$(PY) -m benchmarks.deciding
+	$(PY) -m benchmarks.mapping_diff
 
 lock:  ## move the locked versions to the newest that fit
 	@scripts/install.sh uv

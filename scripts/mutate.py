@@ -36,6 +36,9 @@ SYNC = "tests/test_sync.py"
 GUARD = "tests/test_guard.py"
 FENCE = "tests/test_sync_lease.py"
 LINKED = "tests/test_linked_accounts.py"
+DIFF = "tests/test_mapping_diff.py"
+EXPECTATIONS = "tests/test_expectations.py"
+EXPLAIN = "tests/test_explain.py"
 
 
 @dataclass(frozen=True)
@@ -804,6 +807,55 @@ MUTATIONS = (
         "        return wanted\n",
         "tests/test_urls.py",
     ),
+    _off(
+        "review: not asked about",
+        "sync/compare.py",
+        "        if before == after and lets_in[0] == lets_in[1] and not verdict.is_open:",
+        DIFF,
+    ),
+    Mutation(
+        "review: unknown facts",
+        "sync/compare.py",
+        "unasked = rules.facts - facts.keys()",
+        "unasked = set()",
+        DIFF,
+    ),
+    Mutation(
+        "review: groups not asked for",
+        "sync/compare.py",
+        'groups = untold.of(facts.get("group")) if untold else _NOTHING',
+        "groups = _NOTHING",
+        DIFF,
+    ),
+    Mutation(
+        "review: may lose everything",
+        "sync/compare.py",
+        "(not self.after or self.why.may_deny)",
+        "not self.after",
+        DIFF,
+    ),
+    Mutation(
+        "review: a rule that refuses", "sync/compare.py", "return rule.deny or bool(", "return bool(", DIFF
+    ),
+    Mutation(
+        "review: break-glass", "sync/population.py", "if row.user_id not in protected:", "if True:", DIFF
+    ),
+    Mutation("review: names in Markdown", "cli/diff.py", '.replace("|", "\\\\|")', "", DIFF),
+    Mutation(
+        "review: exactly these roles",
+        "role_mapping/expectations.py",
+        "self.decision.roles == frozenset(",
+        "self.decision.roles >= frozenset(",
+        EXPECTATIONS,
+    ),
+    Mutation(
+        "review: overage of a captured token",
+        "login/captured.py",
+        "None if self.has_overage() else claim_fields.groups(",
+        "claim_fields.groups(",
+        EXPLAIN,
+    ),
+    _off("review: too large a file", "login/captured.py", "    if len(raw) > _LARGEST:", EXPLAIN),
 )
 
 

@@ -34,7 +34,7 @@ from tests import saml
 from tests.review_world import People, Review, entra, federate
 from tests.stack import GROUPS
 from tests.test_assertion import ACS, AUDIENCE, METADATA
-from tests.test_mapping_diff import GUID, _random_rules
+from tests.test_mapping_diff import GUID, PAGE, _random_rules
 
 IDP = "https://idp.example.com"
 RULES = (
@@ -92,6 +92,8 @@ def test_a_person_rule_by_rule(company: Review) -> None:
         "They hold Admin, Viewer now.\n"
         "At the next sign-in or reading of the directory they gain team-a and lose Viewer.\n"
     )
+    shown = out.replace(today(), "2027-01-31").replace("2026-07-01", "2027-01-30")
+    assert f"$ airflow-sso explain ada\n{shown}```" in PAGE
 
 
 def test_everything_can_be_listed(company: Review) -> None:
@@ -380,6 +382,9 @@ def test_a_token_with_too_many_groups(company: Review, token: Callable[..., str]
     assert "SSO-305" in out
     told = company.json("explain", "--token-file", file)
     assert (told["group_overage"], told["facts"]["group"]["values"]) == (True, None)
+    # Some of them beside the marker are not all of them.
+    some = company.write("some.jwt", token("entra", "over", groups=["g"]))
+    assert company.json("explain", "--token-file", some)["facts"]["group"]["values"] is None
     company.configure(entra(insecure_authority_host=IDP, directory="graph"))
     assert "A sign-in also asks the directory of Contoso" in company.run("explain", "--token-file", file)[1]
 

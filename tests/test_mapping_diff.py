@@ -16,7 +16,9 @@ from airflow_sso.role_mapping.rules import Rule
 from airflow_sso.sync import compare
 from airflow_sso.sync.compare import Person, Side
 from tests.review_world import People, Review, entra, federate
+from tests.stack import REPOSITORY
 
+PAGE = (REPOSITORY / "docs" / "reviewing-access.md").read_text()
 OLD = ("group: admins, roles: [Admin]", "group: ops, roles: [Op]", "group: viewers, roles: [Viewer]")
 
 
@@ -51,6 +53,7 @@ def test_the_kinds_of_changes_come_first_then_the_people(company: Review) -> Non
         "otto  User   Viewer  given by operators; was given by group viewers\n"
         "nora  User   none    given by group nothing\n"
     )
+    assert f"$ airflow-sso diff current new.yaml\n{out}```" in PAGE
 
 
 def test_nothing_to_change_is_said(company: Review) -> None:
@@ -233,6 +236,7 @@ def test_who_was_not_asked_about_a_claim_is_unknown_and_not_unchanged(
         "vera  claim department  finance   nothing\n"
         "nora  claim department  finance   nothing\n"
     )
+    assert f"\n{out}```" in PAGE
     told = company.json("diff", "current", new)
     assert told["unknown_facts"] == {"claim:department": 4}
     assert told["changed"] == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from types import MappingProxyType
 
@@ -22,8 +22,9 @@ from airflow_sso.role_mapping.rules import Rule
 from airflow_sso.role_mapping.values import Value, key_of
 from airflow_sso.sync.plan import FactsKey, as_key, facts_of_key
 
-_DECISIONS = 5000  # kept; a hundred thousand people share a few hundred
+_VERDICTS, _REASONS = 50_000, 5000  # kept; a hundred thousand people share a few hundred
 _NOTHING: frozenset[str] = frozenset()
+_NO_FACTS: Facts = MappingProxyType({})
 #: Whether a directory knows a group by what a rule writes.
 NamesGroup = Callable[[str], bool]
 
@@ -184,12 +185,12 @@ def compare(
     found = Comparison()
     for person in people:
         difference = comparer.difference(person)
-        if difference.why.unknown:
-            found.unknown.append(difference)
-        elif difference.before != difference.after or difference.refused or difference.let_in:
-            found.changed.append(difference)
-        else:
+        if difference is None:
             found.unchanged += 1
+        elif difference.why.unknown:
+            found.unknown.append(difference)
+        else:
+            found.changed.append(difference)
     return found
 
 
@@ -221,6 +222,27 @@ class Untold:
         return self._by_directory if told else self._by_anybody
 
 
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What both mappings say, without what it rests on.
+
+    ``is_open``: it could be otherwise, by what nobody was asked about.
+    """
+
+    old: RoleDecision
+    new: RoleDecision
+    is_open: bool
+
+
+#: A rule that is open, and the facts that nobody was asked about.
+_Open = tuple[Rule, tuple[str, ...]]
+
+
+def _bare(decision: RoleDecision) -> RoleDecision:
+    """What a decision does, which many people share."""
+    return replace(decision, matched=(), not_given=(), facts=_NO_FACTS)
+
+
 class _Comparer:
     """Two mappings, applied to person after person."""
 
@@ -237,35 +259,43 @@ class _Comparer:
             authority: Untold(old.mapping, new.mapping, names) for authority, names in directories.items()
         }
         self._sieve = _Sieve((old.mapping, new.mapping))
-        self._decided = functools.lru_cache(maxsize=_DECISIONS)(self._decide)
-        self._equal = functools.lru_cache(maxsize=_DECISIONS)(lambda roles: roles)
+        self._verdict = functools.lru_cache(maxsize=_VERDICTS)(self._judge)
+        self._shared: dict[object, _Verdict] = {}
+        self._why = functools.lru_cache(maxsize=_REASONS)(self._reason)
+        self._equal = functools.lru_cache(maxsize=_REASONS)(lambda roles: roles)
 
-    def difference(self, person: Person) -> Difference:
+    def difference(self, person: Person) -> Difference | None:
+        """``None`` for somebody who stays as they are."""
         facts = completed(person.facts, person.provider, self._protocols)
         untold = self._untold.get(person.authority)
         groups = untold.of(facts.get("group")) if untold else _NOTHING
-        old, new, why = self._decided(as_key(self._sieve.kept(facts)), groups)
+        key = as_key(self._sieve.kept(facts))
+        verdict = self._verdict(key, groups)
         before, given = person.held, person.given
-        if not old.keeps_roles:
-            before, given = old.to_hold(person.held, person.given), old.roles
-        after = before if new.keeps_roles else new.to_hold(before, given)
+        if not verdict.old.keeps_roles:
+            before, given = verdict.old.to_hold(person.held, person.given), verdict.old.roles
+        after = before if verdict.new.keeps_roles else verdict.new.to_hold(before, given)
+        lets_in = verdict.old.refused_because is None, verdict.new.refused_because is None
+        if before == after and lets_in[0] == lets_in[1] and not verdict.is_open:
+            return None
         return Difference(
             user_id=person.user_id,
             username=person.username,
             before=self._equal(before),
             after=self._equal(after),
-            why=why,
+            why=self._why(key, groups),
         )
 
-    def _decide(self, key: FactsKey, untold: frozenset[str]) -> tuple[RoleDecision, RoleDecision, Why]:
-        facts = facts_of_key(key)
-        old = self._old.decide(facts, self._on)
-        new = self._new.decide(facts, self._on, untold)
-        open_rules = [
-            *self._open(self._old, old, facts, _NOTHING),
-            *self._open(self._new, new, facts, untold),
-        ]
-        why = Why(
+    def _judge(self, key: FactsKey, untold: frozenset[str]) -> _Verdict:
+        old, new, open_rules = self._decide(key, untold)
+        answer = (old.roles, old.refused_because, new.roles, new.refused_because, bool(open_rules))
+        if answer not in self._shared:
+            self._shared[answer] = _Verdict(_bare(old), _bare(new), bool(open_rules))
+        return self._shared[answer]
+
+    def _reason(self, key: FactsKey, untold: frozenset[str]) -> Why:
+        old, new, open_rules = self._decide(key, untold)
+        return Why(
             old_rules=old.given_by(),
             new_rules=new.given_by(),
             old_code=old.refused_because,
@@ -274,11 +304,20 @@ class _Comparer:
             unknown=tuple(sorted({fact for _, unknown in open_rules for fact in unknown})),
             may_deny=any(rule.deny for rule, _ in open_rules),
         )
-        return old, new, why
 
-    def _open(
-        self, side: Side, decision: RoleDecision, facts: Facts, untold: frozenset[str]
-    ) -> list[tuple[Rule, tuple[str, ...]]]:
+    def _decide(
+        self, key: FactsKey, untold: frozenset[str]
+    ) -> tuple[RoleDecision, RoleDecision, list[_Open]]:
+        facts = facts_of_key(key)
+        old = self._old.decide(facts, self._on)
+        new = self._new.decide(facts, self._on, untold)
+        open_rules = [
+            *self._open(self._old, old, facts, _NOTHING),
+            *self._open(self._new, new, facts, untold),
+        ]
+        return old, new, open_rules
+
+    def _open(self, side: Side, decision: RoleDecision, facts: Facts, untold: frozenset[str]) -> list[_Open]:
         """The rules that rest on what nobody was asked about, and could change the decision."""
         rules = side.mapping.people
         unasked = rules.facts - facts.keys()
