@@ -44,7 +44,13 @@ def _between_sign_ins(settings: Settings, mapping: Mapping) -> list[str]:
     return [
         sentence
         for one in directories.of(settings)
-        for sentence in blind_spots.of(mapping, one.name, one.reader.supplies, one.reader.names_group)
+        for sentence in blind_spots.of(
+            mapping,
+            one.name,
+            one.reader.supplies,
+            one.reader.names_group,
+            follows_patterns=one.reader.follows_patterns,
+        )
     ]
 
 
