@@ -33,6 +33,7 @@ OIDC_LOGOUT = "tests/test_oidc_logout.py"
 REVOCATION = "tests/test_revocation.py"
 RACES = "tests/test_races.py"
 SYNC = "tests/test_sync.py"
+PATTERNS = "tests/test_patterns_between_sign_ins.py"
 GUARD = "tests/test_guard.py"
 FENCE = "tests/test_sync_lease.py"
 LINKED = "tests/test_linked_accounts.py"
@@ -537,6 +538,27 @@ _SYNC = (
     ),
 )  # fmt: skip
 _MAPPING = (
+    Mutation(
+        "patterns: what the directory tells replaces the token's word",
+        "role_mapping/decide.py",
+        "like = mapping.groups_like(names) if follows_patterns else _NOTHING",
+        "like = _NOTHING",
+        PATTERNS,
+    ),
+    Mutation(
+        "patterns: untold where nobody lists",
+        "sync/at_sign_in.py",
+        "follows_patterns=answer.follows_patterns or (like is not None and identity.groups is not None),",
+        "follows_patterns=True,",
+        PATTERNS,
+    ),
+    Mutation(
+        "patterns: read by a run",
+        "sync/run.py",
+        "        follows_patterns=reader.follows_patterns,\n",
+        "",
+        SYNC,
+    ),
     Mutation(
         "mapping: deny",
         "role_mapping/decide.py",

@@ -20,8 +20,9 @@ from airflow_sso.directory.failures import (
     DirectoryUnreachable,
     PermissionMissing,
 )
-from airflow_sso.directory.snapshot import Observation, Reader, Reading, Wanted
+from airflow_sso.directory.snapshot import Like, Observation, Reader, Reading, Wanted
 from devidp.testing import Driver
+from tests.test_role_mapping import mapping
 
 CROWD = 300
 STRANGER = "ffffffff-ffff-4fff-8fff-ffffffffffff"
@@ -115,10 +116,21 @@ class Bench:
         wanted = Wanted(subjects=subjects, groups=frozenset(map(self.group_of, groups)))
         return self.fast(timeout).read(wanted, None, lambda _doing: None)
 
+    def like(self, pattern: str, *subjects: str, groups: tuple[str, ...] = ()) -> Reading:
+        """A reading of everybody, and of the groups that a pattern wants."""
+        named = frozenset(map(self.group_of, groups))
+        wanted = Wanted(subjects=subjects, groups=named, like=groups_like(pattern))
+        return self.fast().read(wanted, None, lambda _doing: None)
+
     def states(self, *names: str) -> list[str]:
         subjects = [self.subject_of(name) for name in names]
         people = self.whole(*subjects).people
         return [people[subject].state for subject in subjects]
+
+
+def groups_like(pattern: str) -> Like:
+    """What a mapping with this pattern wants."""
+    return mapping(f"rules: [{{group: '{pattern}', roles: [Op]}}]").groups_like
 
 
 #: Faults of one answer in the middle of a reading, and how the knob of the people endpoint says them.
@@ -237,6 +249,39 @@ class ReaderContract:
         assert reading.groups.get(otto, frozenset()) == frozenset()
         answer = bench.fast().read_one(vera, frozenset(both), seconds=10)
         assert (answer.observation.state, answer.groups) == ("usable", both)
+
+    @pytest.mark.parametrize("size", [1, 7, 150])
+    def test_groups_that_a_pattern_wants(self, bench: Bench, size: int) -> None:
+        """By the names that the directory has, however many people and pages there are."""
+        if not (bench.tells_groups and bench.fast().follows_patterns):
+            pytest.skip("this directory knows no names of groups")
+        crowd = bench.generate(people=20 if size == 1 else CROWD, members=15)
+        bench.knob(f"{bench.side}.page_size", size)
+        ada, vera, nora = (bench.subject_of(name) for name in ("ada", "vera", "nora"))
+        admin, viewer, of_crowd = "airflow_prod_admin", "airflow_prod_viewer", "g0001"
+        for subjects in ([ada, vera, nora], [ada, vera, nora, *crowd]):
+            reading = bench.like("airflow_prod_*", *subjects)
+            assert {one: reading.groups.get(one, set()) for one in subjects[:4]} == {
+                one: {admin} if one == ada else {viewer} if one == vera else set() for one in subjects[:4]
+            }
+        both = bench.like("airflow_prod_*", ada, nora, *crowd, groups=(admin, of_crowd))
+        named = bench.group_of(admin), bench.group_of(of_crowd)
+        assert both.groups[ada] == {admin, named[0]}
+        assert len([one for one in crowd if named[1] in both.groups.get(one, ())]) == 15
+        bench.change("ada", groups=[viewer])
+        assert bench.like("airflow_prod_*", ada, *crowd).groups.get(ada) == {viewer}
+        assert bench.like("another_*", ada, vera, *crowd).groups == {}
+
+    def test_groups_of_one_person_that_a_pattern_wants(self, bench: Bench) -> None:
+        if not (bench.tells_groups and bench.fast().follows_patterns):
+            pytest.skip("this directory knows no names of groups")
+        ada, nora = bench.subject_of("ada"), bench.subject_of("nora")
+        answers = [
+            bench.fast().read_one(one, frozenset(), seconds=10, like=groups_like("airflow_prod_*"))
+            for one in (ada, nora)
+        ]
+        assert [answer.groups for answer in answers] == [{"airflow_prod_admin"}, frozenset()]
+        assert all(answer.follows_patterns for answer in answers)
 
     @pytest.mark.parametrize("fault", _FAULTS)
     def test_half_a_reading_is_none(self, bench: Bench, fault: str) -> None:

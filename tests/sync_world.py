@@ -24,7 +24,7 @@ from airflow_sso.accounts.matching import UserRow
 from airflow_sso.accounts.register import Opening
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.directory.failures import CursorExpired, DirectoryError
-from airflow_sso.directory.snapshot import GONE, Answer, Observation, Reading, Wanted
+from airflow_sso.directory.snapshot import GONE, Answer, Like, Observation, Reading, Wanted
 from airflow_sso.role_mapping import Mapping, Rule, compile_rules
 from airflow_sso.role_mapping.conditions import Test
 from airflow_sso.sync import lease, run
@@ -67,6 +67,7 @@ class ScriptedReader:
     """A directory that says what it is told to. ``fails`` is raised at the next reading, once or always."""
 
     supplies = frozenset({"group"})
+    follows_patterns = True
 
     def __init__(self) -> None:
         self.people: dict[str, Entry] = {}
@@ -98,7 +99,7 @@ class ScriptedReader:
         )
         people = {subject: self.people.get(subject, Entry(state="gone")).seen() for subject in asked}
         groups = {
-            subject: frozenset(entry.groups & wanted.groups)
+            subject: _of_wanted(entry.groups, wanted)
             for subject, entry in self.people.items()
             if subject in wanted.subjects
         }
@@ -112,12 +113,19 @@ class ScriptedReader:
             cursor=str(self.readings),
         )
 
-    def read_one(self, subject: str, groups: frozenset[str], *, seconds: float) -> Answer:
+    def read_one(
+        self, subject: str, groups: frozenset[str], *, seconds: float, like: Like | None = None
+    ) -> Answer:
         del seconds
         if self.fails is not None:
             raise self.fails
         entry = self.people.get(subject, Entry(state="gone"))
-        return Answer(entry.seen(), frozenset(entry.groups & groups))
+        wanted = Wanted(subjects=(subject,), groups=groups, like=like)
+        return Answer(entry.seen(), _of_wanted(entry.groups, wanted), follows_patterns=self.follows_patterns)
+
+
+def _of_wanted(groups: set[str], wanted: Wanted) -> frozenset[str]:
+    return frozenset(groups & wanted.groups) | (wanted.like(groups) if wanted.like else frozenset())
 
 
 class World:

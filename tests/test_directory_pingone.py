@@ -24,7 +24,7 @@ from devidp.people import group_id
 from devidp.server import Handle
 from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
 from tests import stack as stacks
-from tests.directory_contract import CROWD, CROWD_GROUPS, STRANGER, Bench, ReaderContract
+from tests.directory_contract import CROWD, CROWD_GROUPS, STRANGER, Bench, ReaderContract, groups_like
 
 _EMBEDDED = "_embedded"
 
@@ -166,6 +166,27 @@ def test_names_and_ids_stand_side_by_side(bench: Bench) -> None:
     assert bench.fast().names_group("any name")
     assert bench.fast().names_group(by_id)
     assert not bench.fast().names_group("")
+
+
+def test_ids_that_a_pattern_wants(bench: Bench) -> None:
+    """Which of names and ids a sign-in tells is the administrator's choice, and so is what patterns are of."""
+    subjects = bench.generate()
+    ada, by_id = bench.subject_of("ada"), group_id("airflow_prod_admin")
+    pattern = f"{by_id[:13]}*"
+    for people in ([ada], [ada, *subjects]):
+        assert bench.like(pattern, *people).groups == {ada: {by_id}}
+    answer = bench.fast().read_one(ada, frozenset(), seconds=5, like=groups_like(pattern))
+    assert answer.groups == {by_id}
+
+
+@pytest.mark.parametrize("fault", [("status", 500), ("truncate", True), ("html", True), ("body", {})])
+def test_half_a_list_of_groups_is_none(bench: Bench, fault: tuple[str, Any]) -> None:
+    subjects = bench.generate()
+    bench.knob("pingone.page_size", 3)
+    assert len(bench.like("g000*", *subjects).groups) > 40
+    bench.knob(f"pingone.groups.{fault[0]}", fault[1], skip=1)
+    with pytest.raises(DirectoryError):
+        bench.like("g000*", *subjects)
 
 
 def test_several_groups_of_one_name_all_count(bench: Bench) -> None:

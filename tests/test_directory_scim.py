@@ -27,7 +27,7 @@ from devidp.people import group_id
 from devidp.server import Handle
 from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET
 from tests import stack as stacks
-from tests.directory_contract import Bench, ReaderContract
+from tests.directory_contract import Bench, ReaderContract, groups_like
 
 PING = "urn:pingidentity:schemas:User:1.0"
 TOKEN = {"token": {"env": "SCIM_TOKEN"}}
@@ -488,6 +488,60 @@ class TestGroups:
         for subject, expected in (("s1", {"admins"}), ("s4", {"g2"}), ("s5", set())):
             answer = server.reader().read_one(subject, frozenset(named), seconds=5)
             assert answer.groups == expected
+
+    def test_those_that_a_pattern_wants(self, server: Server) -> None:
+        like = groups_like("team-*")
+        told = [{"value": "7", "display": "team-a"}, {"value": "8", "display": "other"}]
+        server.serve([user_in(1, *told), user_in(2), person(3)])
+        wanted = Wanted(subjects=("s1", "s2", "s3"), groups=frozenset({"8"}), like=like)
+        assert server.reader().read(wanted, None, lambda _doing: None).groups == {"s1": {"team-a", "8"}}
+        assert [path for path, _ in server.asked if path.startswith("/Groups")] == []
+        answer = server.reader().read_one("s1", frozenset(), seconds=5, like=like)
+        assert (answer.groups, answer.follows_patterns) == ({"team-a"}, True)
+
+    def test_those_that_a_pattern_wants_where_groups_alone_tell(self, server: Server) -> None:
+        like = groups_like("team-*")
+        groups = [{"id": f"g{n}", "displayName": f"other-{n}", "members": []} for n in range(450)]
+        groups[444] = {"id": "g444", "displayName": "team-b", "members": [{"value": "id2"}]}
+        groups[7] = {"id": "g7", "displayName": "team-a", "members": [{"value": "id1"}, {"value": "id2"}]}
+        server.serve([person(1), person(2), person(3)], groups)
+        wanted = Wanted(subjects=("s1", "s2", "s3"), like=like)
+        reading = server.reader().read(wanted, None, lambda _doing: None)
+        assert reading.groups == {"s1": {"team-a"}, "s2": {"team-a", "team-b"}}
+        # Nobody waits for the list at a sign-in: the token's own list says which to ask about.
+        answer = server.reader().read_one("s2", frozenset({"team-b"}), seconds=5, like=like)
+        assert (answer.groups, answer.follows_patterns) == ({"team-b"}, False)
+        answer = server.reader().read_one("s2", frozenset(), seconds=5, like=like)
+        assert (answer.groups, answer.follows_patterns) == (frozenset(), False)
+
+    @pytest.mark.parametrize("change", ["one more", "again", "fewer shown"])
+    def test_a_list_of_groups_that_does_not_add_up(self, server: Server, change: str) -> None:
+        groups = [{"id": f"g{n}", "displayName": f"team-{n}", "members": []} for n in range(250)]
+
+        def answer(path: str, query: dict[str, str]) -> Any:
+            told = _served([person(1)], groups, path, query)
+            if path == "/Groups" and query.get("startIndex") == "201":
+                if change == "one more":
+                    told["totalResults"] += 1
+                elif change == "again":
+                    told["Resources"] = groups[:50]
+                else:
+                    told["Resources"] = []
+            return told
+
+        wanted = Wanted(subjects=("s1",), like=groups_like("team-*"))
+        server.serve([person(1)], groups)
+        assert server.reader().read(wanted, None, lambda _doing: None).groups == {}
+        server.answer = answer
+        with pytest.raises(DirectoryUnreadable):
+            server.reader().read(wanted, None, lambda _doing: None)
+
+    @pytest.mark.parametrize("groups", [None, []], ids=["no endpoint", "none"])
+    def test_a_pattern_where_no_group_is_shown(self, server: Server, groups: Any) -> None:
+        server.serve([person(1)], groups)
+        wanted = Wanted(subjects=("s1",), like=groups_like("team-*"))
+        with pytest.raises(DirectoryUnreadable, match="directory: groups"):
+            server.reader().read(wanted, None, lambda _doing: None)
 
     @pytest.mark.parametrize(
         "groups",

@@ -52,6 +52,7 @@ from devidp.settings import DEFAULT_CLIENT_SECRET, TENANT_ID
 from tests import stack as stacks
 from tests import sync_world
 from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World
+from tests.test_role_mapping import mapping
 
 EVERY = timedelta(minutes=15)
 DISABLED = Refused(word="invalid_grant", codes=(50057,))
@@ -620,6 +621,20 @@ def test_a_run_that_dies_after_reading_is_made_up_for(
 
 def _interrupted(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+def test_who_moves_within_what_patterns_want_has_the_other_role(probed: Probed) -> None:
+    """The new token's list is whole: what it does not tell, the person is not in."""
+    probed.world.mapping = mapping(
+        "rules: [{group: 'op-*', roles: [Op]}, {group: 'view-*', roles: [Viewer]}, {group: admins, roles: [Admin]}]"
+    )
+    probed.sign_up("paul", "view-berlin")
+    probed.provider.groups = {"paul": frozenset({"view-berlin"})}
+    probed.run()
+    assert probed.world.roles_of("paul") == {"Viewer"}
+    probed.provider.groups = {"paul": frozenset({"op-berlin"})}
+    probed.run()
+    assert probed.world.roles_of("paul") == {"Op"}
 
 
 def test_what_was_told_before_a_sign_in_is_not_believed_after_it(probed: Probed) -> None:

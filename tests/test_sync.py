@@ -16,6 +16,7 @@ from airflow_sso.directory.snapshot import Observation
 from airflow_sso.sync import apply, lease, population, quarantine, run
 from airflow_sso.sync.guard import Limits
 from tests.sync_world import ADMINS, OPS, VIEWERS, Entry, World
+from tests.test_role_mapping import mapping
 
 
 @pytest.fixture
@@ -59,6 +60,38 @@ def test_a_moved_person_has_the_new_role(world: World) -> None:
     world.sync()
     assert world.roles_of("vera") == {"Op"}
     assert world.events("roles_changed") == ["vera"]
+
+
+def test_who_moves_within_what_patterns_want_has_the_new_role(world: World) -> None:
+    world.mapping = mapping(
+        "rules: [{group: 'op-*', roles: [Op]}, {group: 'view-*', roles: [Viewer]}, {group: admins, roles: [Admin]}]"
+    )
+    world.sign_up("paul", "view-berlin", "something else")
+    world.sync()
+    assert world.roles_of("paul") == {"Viewer"}
+    world.reader.people["paul"].groups = {"op-berlin", "view-paris"}
+    world.sync()
+    assert world.roles_of("paul") == {"Op", "Viewer"}
+    world.reader.people["paul"].groups = {"op-paris"}
+    world.sync()
+    assert world.roles_of("paul") == {"Op"}
+    world.reader.people["paul"].groups = {"something else"}
+    world.sync()
+    assert world.roles_of("paul") == set()
+
+
+def test_what_patterns_want_stays_as_told_where_the_directory_does_not_follow_them(world: World) -> None:
+    world.mapping = mapping(
+        "rules: [{group: 'view-*', roles: [Viewer]}, {group: ops, roles: [Op]}, {group: admins, roles: [Admin]}]"
+    )
+    world.reader.follows_patterns = False
+    world.sign_up("paul", "view-berlin", OPS)
+    world.reader.people["paul"].groups = {"view-berlin", OPS}
+    world.sync()
+    assert world.roles_of("paul") == {"Viewer", "Op"}
+    world.reader.people["paul"].groups = set()
+    world.sync()
+    assert world.roles_of("paul") == {"Viewer"}
 
 
 def test_no_role_left_signs_out_and_shuts_nothing(world: World) -> None:

@@ -99,7 +99,11 @@ def _about_the_company(
         remarks += _about_groups(one, mapping, document)
     for one in directories.of(settings):
         for number, sentence in blind_spots.of(
-            mapping, one.name, one.reader.supplies, one.reader.names_group
+            mapping,
+            one.name,
+            one.reader.supplies,
+            one.reader.names_group,
+            follows_patterns=one.reader.follows_patterns,
         ):
             remarks.append(document.fault(("rules", number - 1), sentence))
     return remarks

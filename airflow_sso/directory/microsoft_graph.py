@@ -27,7 +27,7 @@ from airflow_sso.directory.graph_batch import (
 from airflow_sso.directory.graph_groups import app_roles_of, checks, groups_of, inside_of, names_of
 from airflow_sso.directory.graph_people import People, changes, everybody, single, user_address
 from airflow_sso.directory.graph_token import AppToken, graph_base
-from airflow_sso.directory.snapshot import GONE, Answer, Observation, Reading, Wanted
+from airflow_sso.directory.snapshot import GONE, Answer, Like, Observation, Reading, Wanted
 from airflow_sso.directory_settings import DirectorySettings
 from airflow_sso.provider_settings import HttpSettings
 
@@ -40,6 +40,8 @@ class GraphReader:
     :param roles_of: the client id of the application whose app roles count, the one people sign in to;
         without it app roles are not read.
     """
+
+    follows_patterns = False  # groups are known by their ids alone
 
     def __init__(
         self,
@@ -83,7 +85,14 @@ class GraphReader:
             cursor=following,
         )
 
-    def read_one(self, subject: str, groups: frozenset[str], *, seconds: float) -> Answer:
+    def read_one(
+        self,
+        subject: str,
+        groups: frozenset[str],
+        *,
+        seconds: float,
+        like: Like | None = None,  # noqa: ARG002 (it follows none)
+    ) -> Answer:
         """One person and their wanted groups: one request where twenty members are enough."""
         if not is_guid(subject):
             raise DirectoryUnreadable("the subject is not an object id of Microsoft Entra ID")

@@ -22,6 +22,7 @@ from airflow_sso.directory.snapshot import (
     GONE,
     Answer,
     Fact,
+    Like,
     Observation,
     Reading,
     Wanted,
@@ -39,6 +40,9 @@ _READS_GROUPS = "the worker application needs the role Identity Data Admin to re
 _NAMING = 60.0  # seconds for all of them
 
 
+_NO_GROUPS = Wanted(subjects=())
+
+
 class PingOneReader:
     """One environment.
 
@@ -46,6 +50,7 @@ class PingOneReader:
     """
 
     supplies = frozenset({"group"})
+    follows_patterns = True
 
     def __init__(
         self,
@@ -79,18 +84,21 @@ class PingOneReader:
         caller.progress = progress
         return _WholeReading(caller, wanted).made()
 
-    def read_one(self, subject: str, groups: frozenset[str], *, seconds: float) -> Answer:
+    def read_one(
+        self, subject: str, groups: frozenset[str], *, seconds: float, like: Like | None = None
+    ) -> Answer:
         """See :class:`~airflow_sso.directory.snapshot.Reader`."""
-        person = _Person(self._caller(time.monotonic() + seconds), subject, groups)
+        wanted = Wanted(subjects=(subject,), groups=groups, like=like)
+        person = _Person(self._caller(time.monotonic() + seconds), subject, wanted)
         try:
             observation = person.read()
         except PermissionMissing as cause:
-            raise _naming(cause, _READS_GROUPS if groups else _READS_USERS) from None
-        return Answer(observation, person.groups)
+            raise _naming(cause, _READS_GROUPS if wanted.asks_for_groups else _READS_USERS) from None
+        return Answer(observation, person.groups, follows_patterns=True)
 
     def names_of(self, groups: Collection[str]) -> Mapping[str, str | None]:
         """By their ids, or by their names, which several groups may have."""
-        asked = _Groups(self._caller(time.monotonic() + _NAMING), frozenset(groups), {})
+        asked = _Groups(self._caller(time.monotonic() + _NAMING), _NO_GROUPS, {})
         return {value: asked.name_of(value) for value in sorted(groups)}
 
     def _caller(self, deadline: float) -> Caller:
@@ -113,7 +121,7 @@ class _WholeReading:
         self._singly = wanted.read_singly
         # The strings of whoever asks are kept, and none of the directory's.
         self._subjects = {subject: subject for subject in wanted.subjects}
-        self._wanted_groups = wanted.groups if self._subjects else frozenset()
+        self._wanted = wanted if self._subjects else _NO_GROUPS
         self._missing = self._subjects.keys() - self._singly
         self._people: dict[str, Observation] = {}
         self._groups: dict[str, Fact] = {}
@@ -123,12 +131,12 @@ class _WholeReading:
     def made(self) -> Reading:
         began_at = datetime.now(timezone.utc)
         groups_are_told_singly = self._read_pages()
-        if self._wanted_groups and not groups_are_told_singly:
-            groups = _Groups(self._caller, self._wanted_groups, self._subjects)
+        if self._wanted.asks_for_groups and not groups_are_told_singly:
+            groups = _Groups(self._caller, self._wanted, self._subjects)
             self._groups = by_person(groups.members(), self._subjects)
-        asked_singly = self._wanted_groups if groups_are_told_singly else frozenset()
+        asked_singly = self._wanted if groups_are_told_singly else _NO_GROUPS
         for subject in self._subjects:
-            if asked_singly or subject not in self._people or subject in self._singly:
+            if groups_are_told_singly or subject not in self._people or subject in self._singly:
                 self._read_singly(subject, asked_singly)
         return Reading(
             began_at=began_at,
@@ -154,7 +162,8 @@ class _WholeReading:
                     self._population = page.count
                     if page.count == 0 and self._subjects:
                         raise DirectoryUnreadable("users: nobody is there, not even who has signed in")
-                    for_groups = sum(1 if _GUID.fullmatch(group) else 2 for group in self._wanted_groups)
+                    for_groups = sum(1 if _GUID.fullmatch(group) else 2 for group in self._wanted.groups)
+                    for_groups += self._wanted.like is not None
                     if for_groups and len(self._subjects) <= page.left + for_groups:
                         return True
                 if len(self._missing) <= page.left:
@@ -170,28 +179,28 @@ class _WholeReading:
                 self._people[subject] = observed(user)
                 self._missing.discard(subject)
 
-    def _read_singly(self, subject: str, groups: frozenset[str]) -> None:
-        person = _Person(self._caller, subject, groups)
+    def _read_singly(self, subject: str, wanted: Wanted) -> None:
+        person = _Person(self._caller, subject, wanted)
         try:
             self._people[subject] = person.read()
         except PermissionMissing as cause:
             # The list was readable. So either this one person is not for us, or groups are for nobody.
-            if groups:
+            if wanted.asks_for_groups:
                 self._raise_if_groups_are_the_matter(subject, cause)
-            self._leave_open(subject, cause.detail, groups)
+            self._leave_open(subject, cause.detail, wanted)
         except DirectoryUnreadable as cause:
-            self._leave_open(subject, cause.detail, groups)
+            self._leave_open(subject, cause.detail, wanted)
         if person.groups:
             self._groups[subject] = person.groups
 
-    def _leave_open(self, subject: str, why: str, groups: frozenset[str]) -> None:
+    def _leave_open(self, subject: str, why: str, wanted: Wanted) -> None:
         self._people[subject] = Observation("unknown", why)
-        if groups:
+        if wanted.asks_for_groups:
             self._facts[subject] = {"group": None}
 
     def _raise_if_groups_are_the_matter(self, subject: str, cause: PermissionMissing) -> None:
         try:
-            _Person(self._caller, subject, frozenset()).read()
+            _Person(self._caller, subject, _NO_GROUPS).read()
         except DirectoryUnreadable:
             pass
         except PermissionMissing:
@@ -202,12 +211,12 @@ class _WholeReading:
 class _Person:
     """One user by their own id (fact D11)."""
 
-    def __init__(self, caller: Caller, subject: str, wanted: frozenset[str]) -> None:
+    def __init__(self, caller: Caller, subject: str, wanted: Wanted) -> None:
         self._caller = caller
         self._subject = subject
         self._path = f"/users/{quote(subject, safe='')}"
         self._wanted = wanted
-        self._ids_only = all(_GUID.fullmatch(group) for group in wanted)
+        self._ids_only = wanted.like is None and all(_GUID.fullmatch(group) for group in wanted.groups)
         self.groups: Fact = frozenset()
 
     def read(self) -> Observation:
@@ -217,7 +226,7 @@ class _Person:
         :raises DirectoryUnreadable: for whatever says nothing about them.
         """
         names = "" if self._ids_only else ",memberOfGroupNames"
-        query = f"?include=memberOfGroupIDs{names}" if self._wanted else ""
+        query = f"?include=memberOfGroupIDs{names}" if self._wanted.asks_for_groups else ""
         reply = self._caller.get(self._path + query, known=frozenset({400, 404}))
         if reply.status == 404 and error_code(reply.body) == "NOT_FOUND":  # fact D16; a proxy says it not
             return GONE
@@ -227,7 +236,7 @@ class _Person:
         if a_text(user, "id", "a user").lower() != self._subject.lower():
             raise DirectoryUnreadable(f"GET {self._path}: the answer is about somebody else")
         observation = observed(user)
-        if self._wanted:
+        if self._wanted.asks_for_groups:
             self.groups = self._matching(user)
         return observation
 
@@ -237,9 +246,11 @@ class _Person:
             # Not told is not "in none": ask where having none is an answer (fact D14).
             ids, names = self._memberships()
         known = frozenset(map(comparable, ids)), frozenset(map(comparable, names or ()))
-        return frozenset(
-            group for group in self._wanted if comparable(group) in known[not _GUID.fullmatch(group)]
+        named = (
+            group for group in self._wanted.groups if comparable(group) in known[not _GUID.fullmatch(group)]
         )
+        like = self._wanted.like((*ids, *(names or ()))) if self._wanted.like else frozenset()
+        return like.union(named)
 
     def _memberships(self) -> tuple[list[str], list[str]]:
         address = f"{self._path}/memberOfGroups?expand=group"
@@ -256,21 +267,25 @@ class _Person:
 class _Groups:
     """Who is in each of the wanted groups, members of groups inside them included.
 
+    Which of them a pattern wants shows in the list of all.
+
     A value that looks like an id is one; anything else is a name, and several groups may have it, one in
     each population (fact D6): all of them count. Being a member includes being one INDIRECTly, unless
     the filter asks for ``type`` (fact D14).
     """
 
-    def __init__(self, caller: Caller, wanted: frozenset[str], subjects: Mapping[str, str]) -> None:
+    def __init__(self, caller: Caller, wanted: Wanted, subjects: Mapping[str, str]) -> None:
         self._caller = caller
         self._wanted = wanted
         self._subjects = subjects
         self._members: dict[str, list[str]] = {}
 
     def members(self) -> dict[str, Iterable[str]]:
-        """By what the mapping writes: those of the subjects who are in it."""
+        """By what the mapping writes, or a pattern of it wants: those of the subjects who are in it."""
         try:
-            return {value: list(self._of_any(self._ids(value))) for value in sorted(self._wanted)}
+            ids = self._wanted_by_pattern()
+            ids |= {value: self._ids(value) for value in self._wanted.groups}
+            return {value: list(self._of_any(ids[value])) for value in sorted(ids)}
         except PermissionMissing as cause:
             raise _naming(cause, _READS_GROUPS) from None
 
@@ -290,6 +305,18 @@ class _Groups:
             raise DirectoryUnreadable(f"GET /groups: HTTP {reply.status} {error_code(reply.body)}")
         body: Json = reply.body
         return body
+
+    def _wanted_by_pattern(self) -> dict[str, list[str]]:
+        """The ids of each group by its name, or its id, whichever a pattern wants."""
+        if self._wanted.like is None:
+            return {}
+        ids: dict[str, list[str]] = {}
+        for page in pages(self._caller, "/groups", "groups"):
+            for group in page.entries:
+                own = a_text(group, "id", "a group")
+                ids.setdefault(a_text(group, "name", "a group"), []).append(own)
+                ids.setdefault(own, []).append(own)
+        return {value: ids[value] for value in self._wanted.like(list(ids))}
 
     def _ids(self, value: str) -> list[str]:
         if _GUID.fullmatch(value):

@@ -21,7 +21,7 @@ from airflow_sso.directory.failures import (
     DirectoryUnreadable,
 )
 from airflow_sso.directory.refusals import Verdict, judge
-from airflow_sso.directory.snapshot import USABLE, Answer, Fact, Observation, Reading, Wanted
+from airflow_sso.directory.snapshot import USABLE, Answer, Fact, Like, Observation, Reading, Wanted
 from airflow_sso.errors import ConfigurationFaulty, GuestRefused, ProviderUnreachable, SsoError
 from airflow_sso.refresh import Granted, Kept, Refused, Told
 from airflow_sso.secret import SecretUnavailable
@@ -61,6 +61,7 @@ class ProbeReader:
     """
 
     supplies: frozenset[str] = frozenset()
+    follows_patterns = True  # what it tells of groups is the token's whole list
 
     def __init__(
         self,
@@ -101,7 +102,14 @@ class ProbeReader:
         return Reading(began_at=began, everyone=False, people=people, facts=facts, cursor="probe")
 
     # It has the protocol's arguments, and uses none.
-    def read_one(self, subject: str, groups: frozenset[str], *, seconds: float) -> Answer:  # noqa: ARG002
+    def read_one(
+        self,
+        subject: str,  # noqa: ARG002
+        groups: frozenset[str],  # noqa: ARG002
+        *,
+        seconds: float,  # noqa: ARG002
+        like: Like | None = None,  # noqa: ARG002
+    ) -> Answer:
         """Nobody asks this: at sign-in the provider itself has just told."""
         raise DirectoryUnreadable("the probe is not asked at sign-in")
 

@@ -7,16 +7,18 @@ what it keeps. What must stay true: when neither is shown, nobody is taken for b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 from urllib.parse import quote
 
 from airflow_sso.directory.calls import Caller
 from airflow_sso.directory.failures import DirectoryUnreadable
 from airflow_sso.directory.scim_resources import Attribute, Json, listed, text
+from airflow_sso.directory.snapshot import Wanted
 from airflow_sso.role_mapping import comparable
 
 _ATTRIBUTES = "attributes=displayName,members"
+_PAGE = 200
 _USER, _GROUP = "user", "group"
 
 
@@ -30,7 +32,7 @@ class GroupMembers:
     def __init__(
         self,
         caller: Caller,
-        wanted: frozenset[str],
+        wanted: Wanted,
         ids: Mapping[str, str],
         users_attributes: Iterable[Attribute],
     ) -> None:
@@ -41,12 +43,14 @@ class GroupMembers:
         self._members: dict[str, list[tuple[str, str]] | None] = {}
 
     def members(self) -> dict[str, list[str]]:
-        """By what the mapping writes."""
+        """By what the mapping writes, or as the server writes what a pattern wants."""
         try:
-            found = {value: self._subjects(self._groups(value)) for value in sorted(self._wanted)}
+            ids = self._wanted_by_pattern()
+            ids |= {value: self._groups(value) for value in self._wanted.groups}
+            found = {value: self._subjects(ids[value]) for value in sorted(ids)}
         except DirectoryUnreadable as cause:
             raise self._nothing(cause.detail) from None
-        if not any(members is not None for members in self._members.values()):
+        if found and not any(members is not None for members in self._members.values()):
             raise self._nothing("no mapped group shows members")
         return found
 
@@ -60,6 +64,42 @@ class GroupMembers:
         """Whether there is such a group."""
         found = self._groups(value)
         return None if not found else "by id" if found == [value] else "by name"
+
+    def _wanted_by_pattern(self) -> dict[str, list[str]]:
+        """The ids of each group by its name, or its id, whichever a pattern wants."""
+        if self._wanted.like is None:
+            return {}
+        ids: dict[str, list[str]] = {}
+        for group in self._all():
+            own = text(group, "id", "a group")
+            ids.setdefault(text(group, "displayName", "a group"), []).append(own)
+            ids.setdefault(own, []).append(own)
+        if not ids:
+            raise DirectoryUnreadable("there are none")
+        return {value: ids[value] for value in self._wanted.like(list(ids))}
+
+    def _all(self) -> Iterator[Json]:
+        """Every group there is, page by page.
+
+        :raises DirectoryUnreadable: when the pages do not add up to what the server says there is.
+        """
+        seen: set[str] = set()
+        count: int | None = None
+        while True:
+            address = f"/Groups?startIndex={len(seen) + 1}&count={_PAGE}&attributes=displayName"
+            total, groups = listed(self._caller.get(address).body)
+            if count not in (None, total):
+                raise DirectoryUnreadable(f"there were {count} groups, and now there are {total}")
+            count = total
+            own = [text(group, "id", "a group") for group in groups]
+            if len(seen.union(own)) != len(seen) + len(own):
+                raise DirectoryUnreadable("two pages show the same group")
+            seen.update(own)
+            yield from groups
+            if len(seen) >= total:
+                break
+            if not groups:
+                raise DirectoryUnreadable(f"{len(seen)} of {total} were shown")
 
     def _groups(self, value: str) -> list[str]:
         """The ids of the groups of this name, else the group of this id."""

@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ from airflow_sso.directory.calls import Caller, Reply, error_code
 from airflow_sso.directory.failures import DirectoryUnreadable
 from airflow_sso.directory.scim_groups import GroupMembers
 from airflow_sso.directory.scim_resources import Json, Shape, listed, number, text
-from airflow_sso.directory.snapshot import GONE, Answer, Fact, Observation, Reading, Wanted, by_person
+from airflow_sso.directory.snapshot import GONE, Answer, Fact, Like, Observation, Reading, Wanted, by_person
 from airflow_sso.directory.worker_token import WorkerToken, revealed
 from airflow_sso.directory_settings import DirectorySettings
 from airflow_sso.provider_settings import HttpSettings
@@ -35,6 +36,7 @@ class ScimReader:
     """
 
     supplies = frozenset({"group"})
+    follows_patterns = True
 
     def __init__(
         self,
@@ -70,8 +72,15 @@ class ScimReader:
                     raise DirectoryUnreadable(f"/Users: {cause}, twice") from None
         raise AssertionError  # the second try returns or raises
 
-    def read_one(self, subject: str, groups: frozenset[str], *, seconds: float) -> Answer:
-        """See :class:`~airflow_sso.directory.snapshot.Reader`."""
+    def read_one(
+        self, subject: str, groups: frozenset[str], *, seconds: float, like: Like | None = None
+    ) -> Answer:
+        """See :class:`~airflow_sso.directory.snapshot.Reader`.
+
+        Where users do not show their groups, all groups would have to be listed for what a pattern wants;
+        nobody waits for that.
+        """
+        wanted = Wanted(subjects=(subject,), groups=groups, like=like)
         caller = self._caller(time.monotonic() + seconds)
         user = _found(caller, self._shape, subject, known=frozenset())
         if user is None:
@@ -79,20 +88,23 @@ class ScimReader:
         observation = self._shape.observed(user)
         if observation.state == "unknown":
             raise DirectoryUnreadable(f"a user: {observation.reason}")
-        if not groups:
+        if not wanted.asks_for_groups:
             return Answer(observation)
         told = self._shape.groups_of(user)
         self._shows_groups = self._shows_groups or told is not None
         if told is None and not self._groups_are_shown(caller):
+            if not groups:
+                return Answer(observation)
             own = {text(user, "id", "a user"): subject}
-            members = GroupMembers(caller, groups, own, self._shape.groups).members()
+            named = replace(wanted, like=None)
+            members = GroupMembers(caller, named, own, self._shape.groups).members()
             return Answer(observation, by_person(members, [subject]).get(subject, frozenset()))
-        return Answer(observation, _matching(groups, told or ()))
+        return Answer(observation, _Matching(wanted).of(told or ()), follows_patterns=True)
 
     def names_of(self, groups: Collection[str]) -> Mapping[str, str | None]:
         """By their names; of one that is there by its id nothing is said."""
         caller = self._caller(time.monotonic() + _NAMING)
-        asked = GroupMembers(caller, frozenset(groups), {}, self._shape.groups)
+        asked = GroupMembers(caller, Wanted(subjects=()), {}, self._shape.groups)
         there = {value: asked.is_there(value) for value in sorted(groups)}
         return {value: None if how is None else value for value, how in there.items() if how != "by id"}
 
@@ -134,7 +146,8 @@ class _WholeReading:
         self._singly = wanted.read_singly
         # The strings of whoever asks are kept, and none of the directory's.
         self._subjects = {subject: subject for subject in wanted.subjects}
-        self._wanted_groups = wanted.groups if self._subjects else frozenset()
+        self._wanted = wanted if self._subjects else Wanted(subjects=())
+        self._matching = _Matching(self._wanted)
         self._missing = self._subjects.keys() - self._singly
         self._people: dict[str, Observation] = {}
         self._groups: dict[str, Fact] = {}
@@ -150,9 +163,9 @@ class _WholeReading:
         for subject in self._subjects:
             if subject not in self._people or subject in self._singly:
                 self._read_singly(subject)
-        if self._wanted_groups and not self._shows_groups:
+        if self._wanted.asks_for_groups and not self._shows_groups:
             # Nobody has the attribute: it is not served, or nobody is in any group. Groups know which.
-            groups = GroupMembers(self._caller, self._wanted_groups, self._ids, self._shape.groups)
+            groups = GroupMembers(self._caller, self._wanted, self._ids, self._shape.groups)
             self._groups = by_person(groups.members(), self._subjects)
         return Reading(
             began_at=began_at,
@@ -227,7 +240,7 @@ class _WholeReading:
 
     def _note(self, subject: str, observation: Observation, told: Iterable[str] | None = None) -> None:
         self._people[subject] = observation
-        groups = _matching(self._wanted_groups, told or ())
+        groups = self._matching.of(told or ())
         if groups:
             self._groups[subject] = self._shared.setdefault(groups, groups)
         else:
@@ -249,7 +262,7 @@ class _WholeReading:
 
     def _leave_open(self, subject: str, why: str) -> None:
         self._note(subject, Observation("unknown", why))
-        if self._wanted_groups:
+        if self._wanted.asks_for_groups:
             self._facts[subject] = {"group": None}
 
 
@@ -291,7 +304,22 @@ def _is_scim_error(reply: Reply) -> bool:
     return isinstance(reply.body, dict) and str(reply.body.get("status")) == str(reply.status)
 
 
-def _matching(wanted: Iterable[str], told: Iterable[str]) -> Fact:
-    """Those of the wanted groups that are told, as the mapping writes them."""
-    known = {comparable(one) for one in told}
-    return frozenset(group for group in wanted if comparable(group) in known)
+class _Matching:
+    """Which of the groups that are told of people are wanted."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._like: dict[str, bool] = {}  # by a group's name: many people are in each
+
+    def of(self, told: Iterable[str]) -> Fact:
+        """Those that the mapping names, as it writes them; those that a pattern wants, as they are told."""
+        told = list(told)
+        known = {comparable(one) for one in told}
+        named = frozenset(group for group in self._wanted.groups if comparable(group) in known)
+        if self._wanted.like is None:
+            return named
+        new = [one for one in told if one not in self._like]
+        if new:
+            like = self._wanted.like(new)
+            self._like |= {one: one in like for one in new}
+        return named.union(one for one in told if self._like[one])

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
+#: Those of some groups, ids or names, that a pattern of the mapping matches.
+Like = Callable[[Collection[str]], frozenset[str]]
 State = Literal["usable", "unusable", "gone", "unknown"]
 Fact = frozenset[str | int | bool]
 
@@ -49,6 +51,9 @@ class Wanted:
     ``groups``
         the groups that the mapping names, each as the mapping writes it; only such as
         :meth:`Reader.names_group` says the directory knows by this spelling.
+    ``like``
+        what else is wanted of groups, by name or id; ``None`` where no rule has a pattern, and of a reader
+        that does not follow them.
     ``app_roles``
         whether app roles are asked for.
     """
@@ -56,7 +61,12 @@ class Wanted:
     subjects: Collection[str]
     read_singly: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
+    like: Like | None = None
     app_roles: bool = False
+
+    @property
+    def asks_for_groups(self) -> bool:
+        return bool(self.groups) or self.like is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +80,8 @@ class Reading:
     ``people``
         by subject.
     ``groups``
-        by subject: the wanted groups that each is in, of everybody wanted. Not there: in none of them.
+        by subject: the wanted groups that each is in, of everybody wanted; those that are wanted by a
+        pattern as the directory writes them. Not there: in none of them.
     ``app_roles``
         by subject, likewise; ``None`` when they were not read.
     ``facts``
@@ -102,10 +113,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One person, for a sign-in: who they are now, and which of the wanted groups they are in."""
+    """One person, for a sign-in: who they are now, and which of the wanted groups they are in.
+
+    ``follows_patterns``
+        whether ``groups`` has all of theirs that ``like`` wants, and not only those that were named.
+    """
 
     observation: Observation
     groups: Fact = frozenset()
+    follows_patterns: bool = False
 
 
 class Reader(Protocol):
@@ -114,9 +130,12 @@ class Reader(Protocol):
     ``supplies``
         the facts it can tell of everybody: ``group``, ``app_role``. What it does not supply stays what
         the last sign-in found.
+    ``follows_patterns``
+        whether what it tells of somebody's groups has those that a pattern of the mapping matches, too.
     """
 
     supplies: frozenset[str]
+    follows_patterns: bool
 
     def names_group(self, value: str) -> bool:
         """Whether the directory would know a group by what a rule writes."""
@@ -130,9 +149,12 @@ class Reader(Protocol):
         :raises DirectoryError: when there is no whole answer, whatever was read until then.
         """
 
-    def read_one(self, subject: str, groups: frozenset[str], *, seconds: float) -> Answer:
+    def read_one(
+        self, subject: str, groups: frozenset[str], *, seconds: float, like: Like | None = None
+    ) -> Answer:
         """One person and their wanted groups, within so many seconds.
 
+        :param groups, like: see :class:`Wanted`.
         :raises DirectoryError: when that cannot be found out in time.
         """
 

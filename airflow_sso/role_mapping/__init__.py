@@ -7,7 +7,7 @@ second place that gives a role.
 """
 
 from airflow_sso.role_mapping.conditions import Facts
-from airflow_sso.role_mapping.decide import Match, RoleDecision, decide, decide_by_facts, joined
+from airflow_sso.role_mapping.decide import Joined, Match, RoleDecision, decide, decide_by_facts, joined
 from airflow_sso.role_mapping.rules import BUILT_IN_ROLES, Mapping, OwnedRole, Rule, compile_rules
 from airflow_sso.role_mapping.understanding import understand
 from airflow_sso.role_mapping.values import comparable
@@ -15,6 +15,7 @@ from airflow_sso.role_mapping.values import comparable
 __all__ = [
     "BUILT_IN_ROLES",
     "Facts",
+    "Joined",
     "Mapping",
     "Match",
     "OwnedRole",

@@ -236,25 +236,28 @@ def joined(
     mapping: Mapping,
     names_group: Callable[[str], bool],
     *,
-    tells_every_group: bool = False,
+    follows_patterns: bool = False,
 ) -> Joined:
     """What is known of a person from two sources, of which each fact has one.
 
     :param stored: what the person's own sign-in told.
     :param read: what their directory tells now; it wins, of groups for those that it was asked about: those
         that rules name whole, by a spelling that it knows.
-    :param tells_every_group: whether it told of all groups that patterns could match, too.
+    :param follows_patterns: whether it told of all groups that a pattern of a rule matches, too.
     """
     facts = {**stored, **read}
     groups, told = read.get("group"), stored.get("group")
-    if groups is None or tells_every_group:
+    if groups is None:
         return Joined(facts)
     asked = {one for one in mapping.group_values if names_group(one)}
     if told is None:
-        facts["group"] = groups
-        return Joined(facts, (mapping.group_values - asked) | mapping.group_patterns)
+        untold = mapping.group_values - asked
+        return Joined(facts, untold if follows_patterns else untold | mapping.group_patterns)
     known = set(map(comparable, asked))
-    facts["group"] = groups | {one for one in told if not (isinstance(one, str) and comparable(one) in known)}
+    names = [one for one in told if isinstance(one, str)]
+    like = mapping.groups_like(names) if follows_patterns else _NOTHING
+    replaced = {one for one in names if one in like or comparable(one) in known}
+    facts["group"] = groups | (told - replaced)
     return Joined(facts)
 
 

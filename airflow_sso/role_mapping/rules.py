@@ -15,7 +15,7 @@ from datetime import date
 
 from airflow_sso.role_mapping.conditions import All, Condition, Not, Test, needs_a_hit, tests
 from airflow_sso.role_mapping.require import Requirement
-from airflow_sso.role_mapping.values import Value, key_of
+from airflow_sso.role_mapping.values import Haystack, Pattern, Value, key_of
 
 #: Roles that every Airflow has, before its database says more.
 BUILT_IN_ROLES = frozenset({"Admin", "Op", "User", "Viewer", "Public"})
@@ -94,7 +94,7 @@ class RuleSet:
     always: tuple[Rule, ...] = field(repr=False)
     by_fact: MappingOf[str, tuple[Rule, ...]] = field(repr=False)
     group_values: frozenset[str] = field(repr=False)
-    group_patterns: frozenset[str] = field(repr=False)
+    group_patterns: frozenset[Pattern] = field(repr=False)
 
     @property
     def facts(self) -> frozenset[str]:
@@ -143,7 +143,16 @@ class Mapping:
     @property
     def group_patterns(self) -> frozenset[str]:
         """Every pattern of groups in a rule for people, as it is written."""
-        return self.people.group_patterns
+        return frozenset(pattern.text for pattern in self.people.group_patterns)
+
+    def groups_like(self, names: Collection[str]) -> frozenset[str]:
+        """Those of these groups that a pattern in a rule for people matches."""
+        patterns = self.people.group_patterns
+        if not patterns:
+            return frozenset()
+        values = Haystack(names)
+        hits = (hit.value for pattern in patterns for hit in pattern.hits(values))
+        return frozenset(one for one in hits if isinstance(one, str))
 
     @property
     def role_names(self) -> frozenset[str]:
@@ -194,7 +203,7 @@ def _arranged(rules: Collection[Rule]) -> RuleSet:
     by_pattern: dict[Test, list[Rule]] = defaultdict(list)
     by_fact: dict[str, list[Rule]] = defaultdict(list)
     asked: set[str] = set()
-    patterns: set[str] = set()
+    patterns: set[Pattern] = set()
     for rule in rules:
         anchors = _anchors(rule.condition)
         for test in dict.fromkeys(anchor for anchor in anchors if anchor.pattern):
@@ -208,7 +217,7 @@ def _arranged(rules: Collection[Rule]) -> RuleSet:
                 by_fact[test.fact].append(rule)
             if test.fact == "group":
                 asked |= {value for value in test.values if isinstance(value, str)}
-                patterns |= {test.pattern.text} if test.pattern else set()
+                patterns |= {test.pattern} if test.pattern else set()
     return RuleSet(
         by_value={at: tuple(found) for at, found in by_value.items()},
         by_pattern={at: tuple(found) for at, found in by_pattern.items()},

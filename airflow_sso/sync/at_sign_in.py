@@ -61,8 +61,11 @@ def _asked(directory: Directory, identity: Identity, mapping: RoleMapping) -> Id
     """
     reader = directory.reader
     wanted = frozenset(value for value in mapping.group_values if reader.names_group(value))
+    like = mapping.groups_like if mapping.group_patterns and reader.follows_patterns else None
+    if like and identity.groups:
+        wanted |= like(identity.groups)  # nobody lists all groups while a person waits
     try:
-        answer = reader.read_one(identity.subject, wanted, seconds=SECONDS)
+        answer = reader.read_one(identity.subject, wanted, seconds=SECONDS, like=like)
     except DirectoryError as failure:
         detail = f"{directory.name}: {type(failure).__name__}: {failure.detail}. {failure.remedy}"
         raise GroupsUnknown(detail, identity=identity) from failure
@@ -70,7 +73,13 @@ def _asked(directory: Directory, identity: Identity, mapping: RoleMapping) -> Id
         raise DisabledInDirectory(f"{directory.name}: {answer.observation.reason}", identity=identity)
     if answer.observation.state == "unknown":
         raise GroupsUnknown(f"{directory.name}: {answer.observation.reason}", identity=identity)
-    known = joined({"group": identity.groups}, {"group": answer.groups}, mapping, reader.names_group)
+    known = joined(
+        {"group": identity.groups},
+        {"group": answer.groups},
+        mapping,
+        reader.names_group,
+        follows_patterns=answer.follows_patterns or (like is not None and identity.groups is not None),
+    )
     groups = known.facts["group"] or frozenset()
     return replace(
         identity,

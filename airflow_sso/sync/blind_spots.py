@@ -16,14 +16,26 @@ _OF_THE_WAY_IN = frozenset({"provider", "protocol"})
 
 
 def of(
-    mapping: Mapping, directory: str, supplies: frozenset[str], names_group: Callable[[str], bool]
+    mapping: Mapping,
+    directory: str,
+    supplies: frozenset[str],
+    names_group: Callable[[str], bool],
+    *,
+    follows_patterns: bool = False,
 ) -> list[tuple[int, str]]:
-    """Number and sentence of each rule whose answer the last sign-in gives, whatever the directory says."""
+    """Number and sentence of each rule whose answer the last sign-in gives, whatever the directory says.
+
+    :param supplies, names_group, follows_patterns: see :class:`~airflow_sso.directory.snapshot.Reader`.
+    """
     found = []
     for rule in mapping.rules:
         if rule.for_machines:
             continue
-        whys = (_why(test, directory, supplies, names_group) for test in tests(rule.condition))
+        whys = (
+            _why(test, directory, supplies, names_group)
+            for test in tests(rule.condition)
+            if not (follows_patterns and test.pattern and test.fact in supplies & {"group"})
+        )
         why = "; ".join(dict.fromkeys(filter(None, whys)))
         if why:
             found.append((rule.number, f"{why}; what the last sign-in found stands"))
@@ -40,6 +52,6 @@ def _why(
     if test.fact != "group":
         return None
     if test.pattern:
-        return f"the directory of {directory} is not asked for groups like {test.pattern.text!r}"
+        return f"the directory of {directory} does not tell which groups are like {test.pattern.text!r}"
     unknown = [value for value in test.values if not names_group(str(value))]
     return f"the directory of {directory} does not know a group by {unknown[0]!r}" if unknown else None

@@ -15,7 +15,7 @@ from typing import Literal
 
 from airflow_sso.accounts.who_shuts import BY_ANOTHER_HAND, DIRECTORY, LONGEST_REASON, OPERATOR
 from airflow_sso.directory.snapshot import Observation, Reading
-from airflow_sso.role_mapping import Facts, Match, RoleDecision, decide_by_facts, joined
+from airflow_sso.role_mapping import Facts, Joined, Match, RoleDecision, decide_by_facts, joined
 from airflow_sso.role_mapping import Mapping as RoleMapping
 
 ADMIN = "Admin"
@@ -155,16 +155,19 @@ def make(
     *,
     supplies: frozenset[str] = frozenset(),
     names_group: Callable[[str], bool] = lambda _value: True,
+    follows_patterns: bool = False,
     roles_there: frozenset[str] | None = None,
 ) -> Plan:
     """The plan that follows from a reading.
 
     :param supplies: the facts that the directory tells; of all others the last sign-in's stand.
     :param names_group: whether the directory knows a group by what a rule writes.
+    :param follows_patterns: whether it tells of groups that a pattern matches, too.
     :param roles_there: the roles that exist; one that was deleted since the mapping was read gives nothing.
     """
     plan = Plan(began_at=reading.began_at)
-    maker = _Maker(reading, mapping, supplies, names_group, roles_there)
+    join = functools.partial(joined, names_group=names_group, follows_patterns=follows_patterns)
+    maker = _Maker(reading, mapping, supplies, join, roles_there)
     for account in accounts:
         if account.is_protected:
             plan.protected.append(account.username)
@@ -196,13 +199,13 @@ class _Maker:
         reading: Reading,
         mapping: RoleMapping,
         supplies: frozenset[str],
-        names_group: Callable[[str], bool],
+        join: Callable[[Facts, Facts, RoleMapping], Joined],
         roles_there: frozenset[str] | None,
     ) -> None:
         self._reading = reading
         self._mapping = mapping
         self._supplies = supplies
-        self._names_group = names_group
+        self._join = join
         self._roles_there = roles_there
         # A hundred thousand people share a few hundred decisions.
         self._decided = functools.lru_cache(maxsize=_DECISIONS)(self._decide)
@@ -272,7 +275,7 @@ class _Maker:
 
     def _decision(self, account: Account) -> RoleDecision:
         read = self._reading.facts_of(account.subject, self._supplies)
-        known = joined(account.facts, read, self._mapping, self._names_group)
+        known = self._join(account.facts, read, self._mapping)
         # Groups that are read as unknown are too many to be told: then no rule but deny decides.
         overage = "group" in read and read["group"] is None
         return self._decided(as_key(known.facts), known.untold, overage)

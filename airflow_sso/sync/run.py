@@ -142,6 +142,7 @@ def _look(
         # Whoever everybody is read with need not be asked about once more.
         read_singly=again if cursor else frozenset(),
         groups=frozenset(value for value in mapping.group_values if reader.names_group(value)),
+        like=mapping.groups_like if mapping.group_patterns and reader.follows_patterns else None,
         app_roles="app_role" in mapping.facts,
     )
     try:
@@ -156,6 +157,7 @@ def _look(
         mapping,
         supplies=reader.supplies,
         names_group=reader.names_group,
+        follows_patterns=reader.follows_patterns,
         roles_there=population.role_names(),
     )
     around = _circumstances(directory, reading, plan, limits, bookmark.population)
