@@ -305,6 +305,18 @@ def test_a_group_that_the_directory_was_not_asked_about_is_unknown(company: Revi
     assert told["unknown"] == []
 
 
+def test_where_it_is_unclear_who_told_of_groups_new_ones_are_unknown(company: Review) -> None:
+    new = company.map(*OLD, f"group: {GUID}, roles: [User]", name="new.yaml")
+    company.configure(entra(client_auth={"secret": {"env": "NOT_SET_HERE"}}), federate())
+    code, out, err = company.run("diff", "current", new)
+    assert code == 0
+    assert "note: entra has faults in sso.yaml" in err
+    assert "Of 4 people it is not known" in out
+    company.configure(entra(), federate())
+    assert company.run("diff", "current", new)[2] == ""
+    assert company.json("diff", "current", new)["unknown"] == []
+
+
 def test_a_tokens_list_tells_of_what_no_directory_knows_by_its_spelling(
     company: Review, people: People
 ) -> None:

@@ -55,6 +55,13 @@ def diff(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     sides = _sides((options.old, options.new), loaded.settings)
     if sides is None:
         return WRONG_USE
+    providers = loaded.settings.providers
+    for name in loaded.shut:
+        print(
+            f"note: {name} has faults in sso.yaml (airflow-sso lint lists them); of its people every group "
+            "that NEW names first counts as not asked about",
+            file=sys.stderr,
+        )
     found = compare.compare(
         population.everybody(),
         *sides,
@@ -64,7 +71,8 @@ def diff(options: argparse.Namespace, loaded: LoadedConfig) -> int:
             for one in directories.of(loaded.settings)
             if "group" in one.reader.supplies
         },
-        protocols={name: one.protocol for name, one in loaded.settings.providers.items()},
+        protocols={name: one.protocol for name, one in providers.items()},
+        unclear=lambda name: name not in providers,
     )
     if options.json or options.format == "json":
         print(json.dumps(as_json(found), indent=2))

@@ -27,7 +27,7 @@ from airflow_sso.provider_settings import Provider
 from airflow_sso.role_mapping import Mapping
 from airflow_sso.role_mapping.values import Value
 from airflow_sso.sync import directories, population
-from airflow_sso.sync.compare import Untold, completed
+from airflow_sso.sync.untold import Untold, completed, names_all
 
 _UNVERIFIED = (
     "Read without verifying: anybody may have written this file, and nothing is decided by this command."
@@ -160,6 +160,8 @@ def _person(name: str, settings: Settings, old: Mapping, mapping: Mapping) -> Kn
         if "group" in directory.reader.supplies:
             untold = Untold(old, mapping, directory.reader.names_group).of(facts.get("group"))
     provider = settings.providers.get(kept.provider)
+    if provider is None and not asked:
+        untold = Untold(old, mapping, names_all).of(facts.get("group"))
     return Known(
         who=f"{account.username}, an account of {provider.shown_as if provider else kept.provider}",
         facts=facts,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from types import MappingProxyType
 
-from airflow_sso.role_mapping import Facts, RoleDecision, comparable, decide_by_facts
+from airflow_sso.role_mapping import Facts, RoleDecision, decide_by_facts
 from airflow_sso.role_mapping import Mapping as RoleMapping
 from airflow_sso.role_mapping.conditions import tests
 from airflow_sso.role_mapping.decide import DENIED
@@ -21,12 +21,11 @@ from airflow_sso.role_mapping.explain import of_rules
 from airflow_sso.role_mapping.rules import Rule
 from airflow_sso.role_mapping.values import Value, key_of
 from airflow_sso.sync.plan import FactsKey, as_key, facts_of_key
+from airflow_sso.sync.untold import NamesGroup, Untold, completed, names_all
 
 _VERDICTS, _REASONS = 50_000, 5000  # kept; a hundred thousand people share a few hundred
 _NOTHING: frozenset[str] = frozenset()
 _NO_FACTS: Facts = MappingProxyType({})
-#: Whether a directory knows a group by what a rule writes.
-NamesGroup = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,17 +173,20 @@ def compare(
     *,
     directories: Mapping[str, NamesGroup] = MappingProxyType({}),
     protocols: Mapping[str, str] = MappingProxyType({}),
+    unclear: Callable[[str], bool] = lambda _provider: False,
 ) -> Comparison:
     """What ``new`` changes for people who live under ``old``.
 
     :param directories: by authority, of directories that tell groups: of those only the ones that the mapping
         of the day names, here ``old``.
     :param protocols: what each provider speaks.
+    :param unclear: whether it cannot be told if a provider has such a directory; then it counts as one.
     """
     comparer = _Comparer(old, new, on, directories, protocols)
+    doubtful = Untold(old.mapping, new.mapping, names_all)
     found = Comparison()
     for person in people:
-        difference = comparer.difference(person)
+        difference = comparer.difference(person, doubtful if unclear(person.provider) else None)
         if difference is None:
             found.unchanged += 1
         elif difference.why.unknown:
@@ -192,34 +194,6 @@ def compare(
         else:
             found.changed.append(difference)
     return found
-
-
-def completed(facts: Facts, provider: str, protocols: Mapping[str, str]) -> Facts:
-    """Facts, and the way in that an account has, in case no mapping asked for it yet."""
-    way_in: dict[str, frozenset[Value]] = {"provider": frozenset({provider})}
-    if provider in protocols:
-        way_in["protocol"] = frozenset({protocols[provider]})
-    return {**way_in, **facts}
-
-
-class Untold:
-    """Which groups of a mapping nobody told about, of people whose directory answered for another one.
-
-    A token's list counts for what the directory does not know by its spelling, and it tells all or nothing: a
-    group of such a spelling among those that a person has shows that it told.
-    """
-
-    def __init__(self, old: RoleMapping, new: RoleMapping, names_group: NamesGroup) -> None:
-        asked = set(map(comparable, old.group_values))
-        added = {value for value in new.group_values if comparable(value) not in asked}
-        self._names_group = functools.cache(names_group)
-        self._by_directory = frozenset(value for value in added if names_group(value))
-        self._by_anybody = frozenset(added) | (new.group_patterns - old.group_patterns)
-
-    def of(self, groups: frozenset[Value] | None) -> frozenset[str]:
-        """Of somebody with these groups."""
-        told = any(not self._names_group(one) for one in groups or () if isinstance(one, str))
-        return self._by_directory if told else self._by_anybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +238,13 @@ class _Comparer:
         self._why = functools.lru_cache(maxsize=_REASONS)(self._reason)
         self._equal = functools.lru_cache(maxsize=_REASONS)(lambda roles: roles)
 
-    def difference(self, person: Person) -> Difference | None:
-        """``None`` for somebody who stays as they are."""
+    def difference(self, person: Person, otherwise: Untold | None = None) -> Difference | None:
+        """``None`` for somebody who stays as they are.
+
+        :param otherwise: what was not told, where no directory of theirs is known.
+        """
         facts = completed(person.facts, person.provider, self._protocols)
-        untold = self._untold.get(person.authority)
+        untold = self._untold.get(person.authority, otherwise)
         groups = untold.of(facts.get("group")) if untold else _NOTHING
         key = as_key(self._sieve.kept(facts))
         verdict = self._verdict(key, groups)
