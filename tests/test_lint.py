@@ -209,8 +209,8 @@ def test_groups_that_the_directory_lacks_or_calls_otherwise_are_remarked(
         "rules[1]: the directory of entra calls this group 'airflow_prod_op', not 'operators'",
         f"rules[2]: the directory of entra has no group {gone}",
         "rules[3]: no provider in sso.yaml is called 'ping'",
-        "rules[4]: the directory of entra is not asked for groups like 'team-*'; what the last sign-in found "
-        "stands",
+        "rules[4]: the directory of entra does not tell which groups are like 'team-*'; what the last sign-in "
+        "found stands",
     ]
     assert beside(company, file, rules, "--offline") == 0
     assert "has no group" not in capsys.readouterr().out
