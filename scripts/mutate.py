@@ -39,6 +39,9 @@ FENCE = "tests/test_sync_lease.py"
 LINKED = "tests/test_linked_accounts.py"
 DIFF = "tests/test_mapping_diff.py"
 EXPECTATIONS = "tests/test_expectations.py"
+REQUIRE = "tests/test_require.py"
+TEAMS = "tests/test_team_roles.py"
+IN_FORCE = "tests/test_in_force.py"
 EXPLAIN = "tests/test_explain.py"
 
 
@@ -878,6 +881,58 @@ MUTATIONS = (
         EXPLAIN,
     ),
     _off("review: too large a file", "login/captured.py", "    if len(raw) > _LARGEST:", EXPLAIN),
+    Mutation(
+        "require: what is not met refuses", "login/journey.py", "    if unmet:\n", "    if False:\n", REQUIRE
+    ),
+    Mutation(
+        "require: what is not said is not met",
+        "role_mapping/require.py",
+        "Evidence(known)).holds is True",
+        "Evidence(known)).holds is not False",
+        REQUIRE,
+    ),
+    Mutation(
+        "require: no proof from the future",
+        "role_mapping/require.py",
+        "-_SKEW <= sign_in.now",
+        "sign_in.now",
+        REQUIRE,
+    ),
+    Mutation(
+        "require: no role from a session",
+        "role_mapping/understanding.py",
+        "if is_condition and written.claim in SESSION_CLAIMS:",
+        "if False:",
+        REQUIRE,
+    ),
+    Mutation(
+        "require: a proof is asked for",
+        "login/oidc.py",
+        "        extra = _asking(asked)\n",
+        "        extra = {}\n",
+        REQUIRE,
+    ),
+    Mutation(
+        "roles: one that is not there gives nothing",
+        "accounts/provisioning.py",
+        "self._decision.without_roles_but(fab_users.role_names(connection))",
+        "self._decision",
+        TEAMS,
+    ),
+    Mutation(
+        "roles: made with the mapping",
+        "in_force/__init__.py",
+        "    owned_roles.keep(connection, journal, mapping.owned_roles)\n",
+        "    _ = connection, journal, mapping\n",
+        TEAMS,
+    ),
+    Mutation(
+        "in force: superseded stays so",
+        "in_force/mapping.py",
+        "        if superseded or (generation and",
+        "        if (generation and",
+        IN_FORCE,
+    ),
 )
 
 

@@ -37,7 +37,7 @@ WINGS = {
 #: The only spine modules that compose wings.
 COMPOSERS = {"security_manager", "auth_manager", "cli"}
 STRANGERS = {"login", "directory", "scim", "api"}
-PURE = {"role_mapping", "accounts.matching", "sync.plan"}
+PURE = {"role_mapping", "accounts.matching", "sync.plan", "sync.compare", "sync.untold"}
 MAY_IMPORT_AIRFLOW = {
     "security_manager",
     "auth_manager",
