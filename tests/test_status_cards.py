@@ -133,7 +133,6 @@ def opened(folder: Path, *providers: dict[str, Any]) -> Doors:
         loaded,
         fallback_url="https://airflow.contoso.example",
         prefix="/auth",
-        known_roles=lambda: frozenset({"Viewer"}),
         ask_directory=lambda identity, _mapping: identity,
         keep_refresh_token=lambda _identity: None,
     )
