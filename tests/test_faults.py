@@ -57,9 +57,10 @@ def shadowed(stack: Stack, package: str) -> str:
 
 
 def line_of(path: Path, text: str) -> str:
-    """``file:line`` of the first line that holds a text."""
-    lines = path.read_text().splitlines()
-    return f"{path}:{next(number for number, line in enumerate(lines, 1) if text in line)}"
+    """File, line and column of the key in the first line that holds a text."""
+    lines = enumerate(path.read_text().splitlines(), 1)
+    number, line = next((number, line) for number, line in lines if text in line)
+    return f"{path}:{number}:{len(line) - len(line.lstrip()) + 1}"
 
 
 # The faults
@@ -72,7 +73,7 @@ def the_configuration_is_missing(stack: Stack) -> str:
 
 def the_configuration_is_no_yaml(stack: Stack) -> str:
     stack.sso_yaml.write_text("external_url: https://airflow.example.com\nproviders: [}\n")
-    return f"{stack.sso_yaml}:2: is not valid YAML"
+    return f"{stack.sso_yaml}:2:13: is not valid YAML"
 
 
 def a_key_is_misspelt(stack: Stack) -> str:
@@ -97,7 +98,7 @@ def the_mapping_is_missing(stack: Stack) -> str:
 
 def the_mapping_names_a_role_that_does_not_exist(stack: Stack) -> str:
     stack.map("version: 1\nrules:\n  - {group: g, roles: [Viewer]}\n  - {group: h, roles: [Admiral]}\n")
-    return f"{stack.mapping_yaml}:4: rules[1].roles[0]: there is no role 'Admiral'; did you mean 'Admin'?"
+    return f"{stack.mapping_yaml}:4:24: rules[1].roles[0]: there is no role 'Admiral'; did you mean 'Admin'?"
 
 
 def the_client_secret_is_not_set(stack: Stack) -> str:
