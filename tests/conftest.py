@@ -3,10 +3,11 @@ identity provider reset before each test."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import re
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,29 +32,33 @@ from tests.sync_world import World
 pytest.register_assert_rewrite("tests.directory_contract")
 
 
-#: Which tests stay in one process where several share them (``make test``): those of one module, and all
-#: modules that use one of these Airflows, because every process that needs one starts its own.
-_TOGETHER = {
-    "shared_airflow_leavers": "leavers",
-    "shared_airflow_saml": "saml",
-    "shared_airflow": "airflow",
-    "shared_airflow_two": "airflow",
-}
+#: What a module says that uses one of the shared Airflows, and the group that it is in where several
+#: processes share the tests (``make test``): every process that needs one starts its own.
+_TOGETHER = (
+    (re.compile(r"\bairflow_leavers\b"), "leavers"),
+    (re.compile(r"\bairflow_saml\b|\btalk: "), "saml"),
+    (re.compile(r"\bairflow(_two)?: Stack\b"), "airflow"),
+)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Names the group of each test, for ``--dist loadgroup``."""
-    if not getattr(config.option, "loadgroup", False):
-        return
-    used: dict[Path, set[str]] = defaultdict(set)
-    for item in items:
-        used[item.path].update(getattr(item, "fixturenames", ()))
-    for item in items:
-        group = next(
-            (name for fixture, name in _TOGETHER.items() if fixture in used[item.path]), item.path.stem
-        )
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For ``--dist loadgroup``: the tests of one module, and of one group of modules, stay together."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid.partition("::")[0])
+
+    return Together(config, log)
+
+
+@functools.cache
+def _group(module: str) -> str:
+    text = (Path(__file__).parent.parent / module).read_text()
+    return next((name for pattern, name in _TOGETHER if pattern.search(text)), module)
 
 
 @pytest.fixture(scope="session")
