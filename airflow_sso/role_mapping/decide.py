@@ -237,6 +237,7 @@ def joined(
     names_group: Callable[[str], bool],
     *,
     follows_patterns: bool = False,
+    is_partial: bool = False,
 ) -> Joined:
     """What is known of a person from two sources, of which each fact has one.
 
@@ -244,11 +245,14 @@ def joined(
     :param read: what their directory tells now; it wins, of groups for those that it was asked about: those
         that rules name whole, by a spelling that it knows.
     :param follows_patterns: whether it told of all groups that a pattern of a rule matches, too.
+    :param is_partial: the stored groups are what a directory told once, and no sign-in told any: of what it
+        was not asked for nobody knows.
     """
     facts = {**stored, **read}
-    groups, told = read.get("group"), stored.get("group")
+    groups, told = read.get("group"), None if is_partial else stored.get("group")
     if groups is None:
-        return Joined(facts)
+        unasked = is_partial and "group" not in read
+        return Joined(facts, mapping.group_values | mapping.group_patterns if unasked else _NOTHING)
     asked = {one for one in mapping.group_values if names_group(one)}
     if told is None:
         untold = mapping.group_values - asked

@@ -30,6 +30,8 @@ _NO_ROLE = "usable in the directory, but no rule gives a role"
 class Account:
     """A linked account as it is now.
 
+    ``is_partial``
+        the groups in ``facts`` are those alone that a directory was asked about.
     ``shut_by``
         who says that it is shut, and why.
     ``in_groups``
@@ -46,6 +48,7 @@ class Account:
     held: frozenset[str]
     given: frozenset[str] = frozenset()
     facts: Facts = field(default_factory=dict)
+    is_partial: bool = False
     shut_by: Mapping[str, str] = field(default_factory=dict)
     gone_since: datetime | None = None
     read_again: str | None = None
@@ -199,7 +202,7 @@ class _Maker:
         reading: Reading,
         mapping: RoleMapping,
         supplies: frozenset[str],
-        join: Callable[[Facts, Facts, RoleMapping], Joined],
+        join: Callable[..., Joined],
         roles_there: frozenset[str] | None,
     ) -> None:
         self._reading = reading
@@ -275,7 +278,7 @@ class _Maker:
 
     def _decision(self, account: Account) -> RoleDecision:
         read = self._reading.facts_of(account.subject, self._supplies)
-        known = self._join(account.facts, read, self._mapping)
+        known = self._join(account.facts, read, self._mapping, is_partial=account.is_partial)
         # Groups that are read as unknown are too many to be told: then no rule but deny decides.
         overage = "group" in read and read["group"] is None
         return self._decided(as_key(known.facts), known.untold, overage)
