@@ -122,7 +122,9 @@ def sign_in(person: str, *groups: str, mapping: Mapping = HOUSE) -> None:
         idle=timedelta(hours=1),
         airflow_session_id=None,
     )
-    provisioning.admit(identity, decide(identity, mapping), opening, audit.new_reference())
+    provisioning.admit(
+        identity, decide(identity, mapping, models.now().date()), opening, audit.new_reference()
+    )
 
 
 def text_of(world: World, person: str) -> str:
