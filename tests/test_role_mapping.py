@@ -235,3 +235,24 @@ def test_distinguished_names_are_compared_without_case_and_spaces(one: str, othe
     compiled = understand(rules, BUILT_IN_ROLES)
     assert compiled is not None
     assert bool(decide(identity(groups=frozenset({other})), compiled).matched) == same
+
+
+@pytest.mark.parametrize(
+    ("claims", "known"),
+    [
+        ({"kind": "staff"}, True),
+        ({"kind": ["staff", 5, False]}, True),
+        ({"kind": []}, True),
+        ({}, False),
+        ({"kind": None}, False),
+        ({"kind": 1.5}, False),
+        ({"kind": {"type": "contractor"}}, False),
+        ({"kind": [{"type": "contractor"}]}, False),
+        ({"kind": ["staff", None]}, False),
+    ],
+)
+def test_a_claim_that_cannot_be_read_is_unknown_and_gives_nothing_under_not(
+    claims: dict[str, Any], known: bool
+) -> None:
+    rules = mapping("rules: [{not: {claim: kind, equals: contractor}, roles: [Viewer]}]")
+    assert bool(decide(identity(claims=claims), rules).roles) is known
