@@ -180,6 +180,10 @@ class _Builder:
                 self._note(place, key_node)
                 self._document.add(place, "keys must be plain words")
                 continue
+            if not _is_text(str(key_node.value)):
+                self._note(place, key_node)
+                self._document.add(place, "has a key with a character that is no text")
+                continue
             key = str(key_node.value)
             here = (*place, key)
             if key in result:
@@ -206,7 +210,7 @@ class _Builder:
 
     def _text(self, value: str, place: Place) -> str:
         """``value``, noting what no file name, environment or database takes."""
-        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        if not _is_text(value):
             self._document.add(place, "holds a character that is no text")
             return ""
         return value
@@ -227,6 +231,10 @@ class _Builder:
             return variables[name]
 
         return _VARIABLE.sub(replace, text)
+
+
+def _is_text(value: str) -> bool:
+    return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def validate(document: Document, model: type[BaseModel], data: Any, place: Place = ()) -> Any:
