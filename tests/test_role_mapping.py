@@ -256,3 +256,20 @@ def test_a_claim_that_cannot_be_read_is_unknown_and_gives_nothing_under_not(
 ) -> None:
     rules = mapping("rules: [{not: {claim: kind, equals: contractor}, roles: [Viewer]}]")
     assert bool(decide(identity(claims=claims), rules).roles) is known
+
+
+def test_which_roles_a_rule_may_give_that_nobody_was_asked_about() -> None:
+    rules = mapping(
+        "rules: [{claim: kind, equals: staff, roles: [Viewer]}, {claim: team, equals: '*', roles: ['team-{1}']},"
+        " {claim: seat, equals: '*', roles: ['{1}']}]\n"
+        "roles: {'team-*': {}}"
+    )
+    given = frozenset({"Viewer", "Op", "team-a", "team-", "x"})
+    told: dict[str, frozenset[Any] | None] = {"claim:kind": None, "claim:team": None, "claim:seat": None}
+    nobody = role_mapping.decide_by_facts({}, rules, TODAY)
+    assert nobody.open_of(given) == {"Viewer", "team-a", "team-", "x"}
+    assert role_mapping.decide_by_facts(told, rules, TODAY).open_of(given) == set(), "they were asked"
+    kind = role_mapping.decide_by_facts({**told, "claim:team": frozenset()}, rules, TODAY)
+    assert kind.open_of(given) == set()
+    del told["claim:team"]
+    assert role_mapping.decide_by_facts(told, rules, TODAY).open_of(given) == {"team-a"}

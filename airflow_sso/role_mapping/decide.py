@@ -58,6 +58,8 @@ class RoleDecision:
     keeps_manual_roles: bool = False
     protected_roles: frozenset[str] = frozenset()
     not_given: tuple[NotGiven, ...] = ()
+    unasked: tuple[Rule, ...] = ()
+    """Rules that are open because nobody was ever asked for what they name."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -108,6 +110,16 @@ class RoleDecision:
         by_hand = held - given if self.keeps_manual_roles else _NOTHING
         return self.roles | by_hand | (held & self.protected_roles)
 
+    def open_of(self, given: frozenset[str]) -> frozenset[str]:
+        """Those of the roles that the mapping gave before of which the next sign-in has to tell.
+
+        A rule names something for the first time, and gives one of them if it holds: until somebody has been
+        asked, that is unknown, and takes nothing.
+        """
+        if not self.unasked or self.refused_because == DENIED:
+            return _NOTHING
+        return frozenset(role for role in given if any(rule.may_give(role) for rule in self.unasked))
+
 
 def facts_of(identity: Identity, names: frozenset[str]) -> Facts:
     """What an identity says about each of these facts, ``None`` where it says nothing."""
@@ -146,6 +158,7 @@ def decide_by_facts(
     Cost grows with the values that there are, and with the patterns, not with the rules that do not match.
     """
     rules = mapping.machines if machine else mapping.people
+    unasked = rules.facts - facts.keys()
     facts = {fact: facts.get(fact) for fact in rules.facts}
     evidence = Evidence(facts, untold)
     decision = RoleDecision(
@@ -169,7 +182,16 @@ def decide_by_facts(
         groups_open="group" in rules.facts and (facts["group"] is None or bool(untold)),
         group_overage=group_overage and "group" in rules.facts and facts["group"] is None,
     )
-    return replace(decision, roles=roles, refused_because=refused)
+    return replace(
+        decision,
+        roles=roles,
+        refused_because=refused,
+        unasked=tuple(
+            rule for rule, told in answers if told.holds is None and not unasked.isdisjoint(told.unknown)
+        )
+        if unasked
+        else (),
+    )
 
 
 def _candidates(rules: RuleSet, evidence: Evidence, on: date) -> Iterator[Rule]:

@@ -53,6 +53,12 @@ class Rule:
         """What people call it: its name, else what it asks for."""
         return self.name or str(self.condition)
 
+    def may_give(self, role: str) -> bool:
+        """Whether it gives this role, or a pattern of it may."""
+        if role in self.roles:
+            return True
+        return role.casefold() not in _BUILT_IN and any(_could_become(one, role) for one in self.templates)
+
     def counts_on(self, day: date) -> bool:
         """Whether its time has not run out."""
         return self.until is None or day <= self.until
@@ -239,6 +245,11 @@ def _anchors(condition: Condition) -> list[Test]:
         needed = [_anchors(part) for part in condition.parts if needs_a_hit(part)]
         return min(needed, key=len) if needed else []
     return [test for part in condition.parts for test in _anchors(part)]
+
+
+def _could_become(template: str, role: str) -> bool:
+    parts = map(re.escape, PLACEHOLDER.sub("\0", template).split("\0"))
+    return re.fullmatch(".+".join(parts), role) is not None
 
 
 def captured(templates: Iterable[str], captures: tuple[str, ...]) -> list[str]:

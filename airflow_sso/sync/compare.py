@@ -214,7 +214,7 @@ _Open = tuple[Rule, tuple[str, ...]]
 
 def _bare(decision: RoleDecision) -> RoleDecision:
     """What a decision does, which many people share."""
-    return replace(decision, matched=(), not_given=(), facts=_NO_FACTS)
+    return replace(decision, matched=(), not_given=(), unasked=(), facts=_NO_FACTS)
 
 
 class _Comparer:

@@ -74,8 +74,8 @@ class Change:
     ``read_as_out``
         the directory said so of this very person: their sessions end whatever becomes of the rest.
     ``given_by``
-        the roles that the mapping gives from now on, each with the labels of the rules that give it;
-        ``None`` where those that it gave before still stand.
+        the roles that the mapping gives from now on, each with the labels of the rules that give it, without
+        any where those of before still stand; ``None`` where all do.
     ``end_before``
         sessions that began before this are to end, because of ``end_because``.
     """
@@ -252,7 +252,7 @@ class _Maker:
             account=account,
             reason=reason or (f"{DIRECTORY}: usable again" if lifts else decision.why),
             after=after,
-            given_by={} if is_out else (None if keeps else self._given_by(decision.roles, decision.matched)),
+            given_by={} if is_out else (None if keeps else self._given(account, decision)),
             # What could not be read takes the place of nothing that was.
             facts=decision.facts if after != account.held and not decision.unknown else None,
             shut=shut,
@@ -321,7 +321,18 @@ class _Maker:
             return decision.taking_all().to_hold(account.held, account.given)
         if keeps:
             return account.held
-        return decision.to_hold(account.held, account.given)
+        return decision.to_hold(account.held, account.given) | self._open(account, decision)
+
+    @staticmethod
+    def _open(account: Account, decision: RoleDecision) -> frozenset[str]:
+        """Roles of theirs of which only their next sign-in tells whether the mapping gives them."""
+        return decision.open_of(account.held & account.given)
+
+    def _given(self, account: Account, decision: RoleDecision) -> Mapping[str, tuple[str, ...]]:
+        """The roles that the mapping gives from now on; of those that are open what gave them stands."""
+        given_by = self._given_by(decision.roles, decision.matched)
+        still_open = self._open(account, decision) - decision.roles
+        return {**given_by, **dict.fromkeys(still_open, ())} if still_open else given_by
 
     def _end_before(self, account: Account, seen: Observation | None) -> datetime | None:
         """Fact B17: what began before the directory signed the person out everywhere is over."""
