@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from airflow_sso.plain_text import plain
 from airflow_sso.secret import SPELLINGS
 
 #: Where a value stands in a document: keys and list positions from the top.
@@ -59,9 +60,9 @@ class Fault:
 
     @property
     def sentence(self) -> str:
-        """What is wrong, and at which path."""
+        """What is wrong, and at which path; one line, whatever the file says."""
         path = spell(self.place)
-        return f"{path}: {self.message}" if path else self.message
+        return plain(f"{path}: {self.message}" if path else self.message)
 
 
 def spell(place: Place) -> str:

@@ -24,6 +24,7 @@ from airflow_sso.directory.snapshot import Reader
 from airflow_sso.errors import TablesMissing
 from airflow_sso.login import captured
 from airflow_sso.login.captured import Captured, Unreadable
+from airflow_sso.plain_text import plain
 from airflow_sso.provider_settings import Provider
 from airflow_sso.role_mapping import Mapping, joined
 from airflow_sso.role_mapping.values import Value
@@ -91,7 +92,7 @@ def explain(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     if options.json:
         print(json.dumps(explained.as_json(told), indent=2))
     else:
-        print(*explained.as_text(told, everything=options.all), sep="\n")
+        print(*map(plain, explained.as_text(told, everything=options.all)), sep="\n")
     return OK
 
 
