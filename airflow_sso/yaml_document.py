@@ -26,6 +26,8 @@ Place = tuple[str | int, ...]
 
 _MAX_NODES = 200_000  # aliases can make a small file huge; the largest real mapping is far below
 _MAX_DEPTH = 50
+#: In bytes; no more of a file is ever read. A log that lies where the file should be stops no server.
+_LARGEST = 5_000_000
 #: What pydantic says in Python's words, in those of whoever writes the file.
 _PLAIN_WORDS = {
     "tuple_type": "must be a list: [one, another]",
@@ -104,10 +106,19 @@ class Document:
 def read(path: Path, *, variables: Mapping[str, str] | None = None) -> Document:
     """Read and parse ``path``; see :func:`parse`. A file that cannot be read is one fault."""
     try:
-        content = path.read_bytes()
+        content = content_of(path)
     except OSError as cause:
         return unreadable(path, cause)
     return decode(content, str(path), variables=variables)
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a file; of one that :func:`decode` does not take, the beginning.
+
+    :raises OSError: when it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(_LARGEST + 1)
 
 
 def unreadable(path: Path, cause: OSError) -> Document:
@@ -117,6 +128,9 @@ def unreadable(path: Path, cause: OSError) -> Document:
 
 def decode(content: bytes, file: str, *, variables: Mapping[str, str] | None = None) -> Document:
     """Parse the bytes of a file that has been read; see :func:`parse`."""
+    if len(content) > _LARGEST:
+        most = f"{_LARGEST // 1_000_000} MB"
+        return Document(file, faults=[Fault(file, (), f"is larger than {most}, which nobody writes")])
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

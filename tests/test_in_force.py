@@ -134,6 +134,20 @@ def test_a_broken_file_never_takes_force_and_keeps_the_last_good_one(
     assert texts(world) == [OLD, NEW]
 
 
+def test_of_a_file_that_grows_without_end_only_the_beginning_is_read(
+    start: Callable[..., Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = start(OLD)
+    assert replica.role() == "Viewer"
+    monkeypatch.setattr("airflow_sso.yaml_document.parse", None)  # it would take minutes
+    replica.holds(OLD + "# a comment\n" * 500_000)
+    assert replica.role() == "Viewer"
+    assert str(replica.in_force.faults[0]).endswith("is larger than 5 MB, which nobody writes")
+    monkeypatch.undo()
+    replica.holds(NEW + "# a comment\n" * 100)
+    assert replica.role() == "Op"
+
+
 def test_whatever_goes_wrong_while_a_version_is_accepted_leaves_the_one_before(
     world: World, start: Callable[..., Replica], caplog: pytest.LogCaptureFixture
 ) -> None:
