@@ -273,3 +273,19 @@ def test_which_roles_a_rule_may_give_that_nobody_was_asked_about() -> None:
     assert kind.open_of(given) == set()
     del told["claim:team"]
     assert role_mapping.decide_by_facts(told, rules, TODAY).open_of(given) == {"team-a"}
+
+
+@pytest.mark.parametrize("name", ["Admin", "ADMIN", "\uff21dmin", "Admin ", "\u00a0admin", "\u2174iewer"])
+def test_no_name_that_passes_for_airflows_own_is_caught_or_owned(name: str) -> None:
+    rules = mapping("rules: [{group: 'x-*', roles: ['{1}']}]\nroles: {'A*': {}, 'V*': {}}")
+    assert rules.why_not_captured(name) == "a pattern never gives a role of Airflow's own"
+    document = yaml_document.parse(f"version: 1\nrules: []\nroles: {{'{name}': {{}}}}", "f")
+    assert understand(document, role_mapping.BUILT_IN_ROLES) is None
+    assert "is one of Airflow's own roles" in " ".join(map(str, document.faults))
+
+
+@pytest.mark.parametrize("name", ["team ", " team", "te\u200bam", "te\u202eam"])
+def test_an_owned_role_has_a_name_that_can_be_told_from_others(name: str) -> None:
+    for written, is_fault in ((name, True), ("team", False), ("équipe 7", False)):
+        document = yaml_document.parse(f'version: 1\nrules: []\nroles: {{"{written}": {{}}}}', "f")
+        assert (understand(document, role_mapping.BUILT_IN_ROLES) is None) is is_fault
