@@ -12,7 +12,6 @@ import logging
 import secrets
 import threading
 import time
-import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from airflow_sso import airflow_compat, database, metrics
 from airflow_sso.errors import AccessDenied, SsoError
 from airflow_sso.identity import Identity
 from airflow_sso.models import decisions, identity_key, now
+from airflow_sso.plain_text import plain
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,6 @@ _MAX_NAME = 500
 _MAX_REASON = 4000
 #: How many permissions a row names of those that it counts.
 _SOME = 20
-#: Unicode's control, format (bidirectional overrides among them), surrogate and line-ending characters.
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # nothing that is misread over the telephone
 
 
@@ -77,10 +75,7 @@ def _plain(text: str | None, most: int) -> str | None:
     """Text that cannot forge a line, turn one around or bury others under its length."""
     if text is None:
         return None
-    shown = "".join(
-        char if unicodedata.category(char) not in _HIDDEN else char.encode("unicode_escape").decode()
-        for char in text[: most + 1]
-    )
+    shown = plain(text[: most + 1])
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 

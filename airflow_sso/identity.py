@@ -28,6 +28,8 @@ class Identity:
         the provider said that there are more groups than it sent (fact A16); ``groups`` is then ``None``.
     ``groups_untold``
         groups that the mapping names and of which nobody told, while of all others somebody did.
+    ``groups_partial``
+        no token told any group: ``groups`` are those alone that a directory was asked about.
     ``claims``
         everything that was verified, read-only; for rules about claims.
     ``session_ref``
@@ -59,6 +61,7 @@ class Identity:
     protocol: str
     group_overage: bool = False
     groups_untold: frozenset[str] = frozenset()
+    groups_partial: bool = False
     is_guest: bool = False
     claims: Mapping[str, Any] = field(default_factory=dict)
     session_ref: str | None = None

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from airflow_sso.plain_text import plain
 from airflow_sso.secret import SPELLINGS
 
 #: Where a value stands in a document: keys and list positions from the top.
@@ -25,6 +26,8 @@ Place = tuple[str | int, ...]
 
 _MAX_NODES = 200_000  # aliases can make a small file huge; the largest real mapping is far below
 _MAX_DEPTH = 50
+#: In bytes; no more of a file is ever read. A log that lies where the file should be stops no server.
+_LARGEST = 5_000_000
 #: What pydantic says in Python's words, in those of whoever writes the file.
 _PLAIN_WORDS = {
     "tuple_type": "must be a list: [one, another]",
@@ -59,9 +62,9 @@ class Fault:
 
     @property
     def sentence(self) -> str:
-        """What is wrong, and at which path."""
+        """What is wrong, and at which path; one line, whatever the file says."""
         path = spell(self.place)
-        return f"{path}: {self.message}" if path else self.message
+        return plain(f"{path}: {self.message}" if path else self.message)
 
 
 def spell(place: Place) -> str:
@@ -103,10 +106,19 @@ class Document:
 def read(path: Path, *, variables: Mapping[str, str] | None = None) -> Document:
     """Read and parse ``path``; see :func:`parse`. A file that cannot be read is one fault."""
     try:
-        content = path.read_bytes()
+        content = content_of(path)
     except OSError as cause:
         return unreadable(path, cause)
     return decode(content, str(path), variables=variables)
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a file; of one that :func:`decode` does not take, the beginning.
+
+    :raises OSError: when it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(_LARGEST + 1)
 
 
 def unreadable(path: Path, cause: OSError) -> Document:
@@ -116,6 +128,9 @@ def unreadable(path: Path, cause: OSError) -> Document:
 
 def decode(content: bytes, file: str, *, variables: Mapping[str, str] | None = None) -> Document:
     """Parse the bytes of a file that has been read; see :func:`parse`."""
+    if len(content) > _LARGEST:
+        most = f"{_LARGEST // 1_000_000} MB"
+        return Document(file, faults=[Fault(file, (), f"is larger than {most}, which nobody writes")])
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -180,6 +195,10 @@ class _Builder:
                 self._note(place, key_node)
                 self._document.add(place, "keys must be plain words")
                 continue
+            if not _is_text(str(key_node.value)):
+                self._note(place, key_node)
+                self._document.add(place, "has a key with a character that is no text")
+                continue
             key = str(key_node.value)
             here = (*place, key)
             if key in result:
@@ -206,7 +225,7 @@ class _Builder:
 
     def _text(self, value: str, place: Place) -> str:
         """``value``, noting what no file name, environment or database takes."""
-        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        if not _is_text(value):
             self._document.add(place, "holds a character that is no text")
             return ""
         return value
@@ -227,6 +246,10 @@ class _Builder:
             return variables[name]
 
         return _VARIABLE.sub(replace, text)
+
+
+def _is_text(value: str) -> bool:
+    return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def validate(document: Document, model: type[BaseModel], data: Any, place: Place = ()) -> Any:

@@ -134,6 +134,52 @@ def test_a_broken_file_never_takes_force_and_keeps_the_last_good_one(
     assert texts(world) == [OLD, NEW]
 
 
+def test_of_a_file_that_grows_without_end_only_the_beginning_is_read(
+    start: Callable[..., Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = start(OLD)
+    assert replica.role() == "Viewer"
+    monkeypatch.setattr("airflow_sso.yaml_document.parse", None)  # it would take minutes
+    replica.holds(OLD + "# a comment\n" * 500_000)
+    assert replica.role() == "Viewer"
+    assert str(replica.in_force.faults[0]).endswith("is larger than 5 MB, which nobody writes")
+    monkeypatch.undo()
+    replica.holds(NEW + "# a comment\n" * 100)
+    assert replica.role() == "Op"
+
+
+def test_whatever_goes_wrong_while_a_version_is_accepted_leaves_the_one_before(
+    world: World, start: Callable[..., Replica], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Roles are made in the same transaction; a driver of a database has errors of its own, which are no SQL's."""
+
+    def refuses(_connection: Any, _journal: Any, mapping: Mapping) -> None:
+        if "Op" in mapping.role_names:
+            raise ValueError("a string literal cannot contain NUL")
+
+    replica = start(OLD, on_accept=refuses)
+    assert replica.role() == "Viewer"
+    replica.holds(NEW)
+    assert [replica.role(), replica.role()] == ["Viewer", "Viewer"]
+    assert "could not be put into the database (ValueError" in str(replica.in_force.why_not_taken)
+    assert "could not be put in force" in caplog.text
+    replica.holds(NEWEST)
+    assert replica.role() == "Admin"
+    assert texts(world) == [OLD, NEWEST]
+
+
+@pytest.mark.parametrize("key", ['"a\\0b"', '"\\ud83d"'])
+def test_a_key_that_no_database_takes_is_a_fault(start: Callable[..., Replica], key: str) -> None:
+    replica = start(OLD)
+    assert replica.role() == "Viewer"
+    replica.holds(f"{NEW}roles: {{{key}: {{}}}}\n")
+    assert replica.role() == "Viewer"
+    (fault,) = replica.in_force.faults
+    assert str(fault).endswith(":3:9: roles: has a key with a character that is no text")
+    replica.holds(f"{NEW}roles: {{a: {{}}}}\n")
+    assert replica.role() == "Op"
+
+
 @pytest.mark.parametrize(
     "content", [b"version: 1\nrules: [}", b"\xff\xfe", b"", b"version: 1\nrules: []\n\x00"]
 )

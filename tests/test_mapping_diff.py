@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from datetime import date
 from typing import Any
 
@@ -96,7 +98,7 @@ def test_in_markdown_no_name_means_anything(company: Review, people: People) -> 
         "### What this role mapping changes\n"
         "\n"
         "- 2 people lose everything.\n"
-        "- 1 person loses Viewer.\n"
+        "- 1 person loses `Viewer`.\n"
         "- 2 people stay as they are.\n"
         "\n"
         "| who | gains | loses | why |\n"
@@ -105,6 +107,31 @@ def test_in_markdown_no_name_means_anything(company: Review, people: People) -> 
         "| `@all\\|'x'<b>` |  | `Viewer` | `was given by group viewers; refused with SSO-301` |\n"
         "| `otto` |  | `Viewer` | `was given by group viewers` |\n"
     )
+
+
+def test_the_name_of_a_role_calls_nobody_and_links_nowhere(company: Review) -> None:
+    """Whoever opens a pull request writes the names under ``roles:``, and the comment is not by them."""
+    role = "@ops https://evil.example `x` &#64;all <img>|"
+    owned = f"version: 1\nrules:\n- {{group: viewers, roles: [{json.dumps(role)}]}}\nroles: {{{json.dumps(role)}: {{}}}}\n"
+    path = company.folder / "new.yaml"
+    path.write_text(owned)
+    code, out, _ = company.run("diff", "current", str(path), "--format", "markdown")
+    assert code == 0
+    assert f"- 2 people gain `{role.replace('`', chr(39))}`.\n" in out
+    outside = re.sub(r"`[^`\n]*`", "", out)
+    assert not re.search(r"[@<&]|https|evil", outside)
+
+
+def test_a_name_does_nothing_to_a_terminal(company: Review, people: People) -> None:
+    people.add("o\x1b[2Jtto\u202e", {"group": ["viewers"]}, holds=("Viewer",))
+    new = company.map(*OLD[:2], name="new.yaml")
+    code, out, _ = company.run("diff", "current", new)
+    assert code == 0
+    assert "o\\x1b[2Jtto\\u202e" in out
+    code, out, _ = company.run("explain", "--groups", "viewers,\x1b]0;x\x07,two\n::error::lines")
+    assert code == 0
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", out)
+    assert "two\\n::error::lines" in out
 
 
 def test_two_hundred_people_are_listed_and_the_rest_counted(company: Review, people: People) -> None:

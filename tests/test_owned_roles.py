@@ -783,3 +783,26 @@ def test_airflows_own_synchronisation_and_ours_live_together(company: Company) -
 
     company.airflow("sync-perm")
     assert not company.is_out_of_date(*OWNED), "what a start of Airflow does"
+
+
+# --- names that a database takes for one ------------------------------------------------------------------
+
+
+def test_a_name_that_the_database_takes_for_another_is_not_made(
+    airflow_db: Airflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on MySQL: to insist would fail each time, and no new mapping could ever take force."""
+    with airflow_db.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE ab_role RENAME TO exact")
+        connection.exec_driver_sql(
+            "CREATE TABLE ab_role (id INTEGER PRIMARY KEY, name VARCHAR(64) COLLATE NOCASE UNIQUE)"
+        )
+        connection.exec_driver_sql("INSERT INTO ab_role SELECT id, name FROM exact")
+        connection.exec_driver_sql("INSERT INTO ab_role (name) VALUES ('By-Hand')")
+        journal = Journal("TEST-KEEP")
+        assert owned_roles.keep(connection, journal, [role("by-hand"), role("other")])
+        there = fab_users.role_names(connection)
+    assert "By-Hand" in there
+    assert "by-hand" not in there
+    assert "other" in there
+    assert "the role by-hand cannot be made: By-Hand is in its way" in caplog.text

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from airflow_sso import models
+from airflow_sso.accounts import provisioning
+from airflow_sso.accounts.register import Opening
 from airflow_sso.directory.failures import DirectoryUnreachable
 from airflow_sso.directory.snapshot import Answer, Like, Observation
 from airflow_sso.errors import GroupsUnknown
@@ -13,7 +17,7 @@ from airflow_sso.identity import Identity
 from airflow_sso.role_mapping import decide, joined
 from airflow_sso.sync import at_sign_in, blind_spots
 from airflow_sso.sync.directories import Directory
-from tests.sync_world import AUTHORITY, Entry, ScriptedReader
+from tests.sync_world import AUTHORITY, Entry, ScriptedReader, World
 from tests.test_role_mapping import TODAY, identity, mapping
 
 TEAMS = mapping("rules: [{group: 'team-*', roles: [Op]}, {group: viewers, roles: [Viewer]}]")
@@ -153,17 +157,70 @@ GROUP = frozenset({"group"})
     ("supplies", "follows", "said"),
     [
         (GROUP, True, []),
-        (GROUP, False, ["rule 1 (line 2): the directory of ping does not tell which groups are like 'team-*'"]),
+        (GROUP, False, ["the directory of ping does not tell which groups are like 'team-*'"]),
         (
             frozenset(),
             True,
             [
-                "rule 1 (line 2): the directory of ping does not tell group",
-                "rule 2 (line 2): the directory of ping does not tell group",
+                "the directory of ping does not tell group",
+                "the directory of ping does not tell group",
             ],
         ),
     ],
 )  # fmt: skip
 def test_blind_spots(supplies: frozenset[str], follows: bool, said: list[str]) -> None:
     found = blind_spots.of(TEAMS, "ping", supplies, bool, follows_patterns=follows)
-    assert found == [f"{one}; what the last sign-in found stands" for one in said]
+    assert found == [
+        (number, f"{one}; what the last sign-in found stands") for number, one in enumerate(said, 1)
+    ]
+
+
+# --- whom no token ever told of ---------------------------------------------------------------------------
+
+#: ``token:contractors`` is a spelling that only tokens have; the directory is never asked about it.
+NOT_CONTRACTORS = mapping(
+    "rules: [{group: viewers, roles: [Viewer]}, {group: admins, roles: [Admin]},"
+    " {all: [{group: viewers}, {not: {group: 'token:contractors'}}], roles: [Op]}]"
+)
+
+
+@pytest.mark.parametrize(
+    ("in_token", "has"), [(None, {"Viewer"}), (names("viewers"), {"Viewer", "Op"})], ids=["overage", "told"]
+)
+def test_what_no_token_told_stays_unknown_when_the_directory_is_read_later(
+    shared_world: World, in_token: frozenset[str] | None, has: set[str]
+) -> None:
+    """Of whom the token said nothing, ``not`` gives nothing: at the sign-in, and at no reading after it."""
+    world = shared_world
+    world.forget_everything()
+    world.mapping = NOT_CONTRACTORS
+    world.sign_up("ada", "viewers")
+    arrived = at_sign_in.asker({AUTHORITY: world.directory})(
+        identity(authority=AUTHORITY, subject="ada", username="ada", groups=in_token),
+        NOT_CONTRACTORS,
+    )
+    opening = Opening(
+        provider="entra",
+        began_at=models.now(),
+        absolute=timedelta(hours=12),
+        idle=timedelta(hours=1),
+        airflow_session_id=None,
+    )
+    provisioning.admit(arrived, decide(arrived, NOT_CONTRACTORS, TODAY), opening, "TEST-UNTOLD")
+    assert world.roles_of("ada") == has
+    world.sync()
+    assert world.roles_of("ada") == has
+    # Another group of theirs changes, what was told is written anew, and it is still so.
+    world.reader.people["ada"].groups.add("admins")
+    world.sync()
+    assert world.roles_of("ada") == has | {"Admin"}
+    world.sync()
+    assert world.roles_of("ada") == has | {"Admin"}
+
+
+def test_a_list_that_was_never_a_tokens_tells_of_nothing_else_when_nobody_reads_it_any_more() -> None:
+    """Somebody takes ``directory:`` out of sso.yaml: what it had told still holds, all else is unknown."""
+    stored = {"group": names("viewers")}
+    known = joined(stored, {}, NOT_CONTRACTORS, bool, is_partial=True)
+    assert known.untold == {"viewers", "admins", "token:contractors"}
+    assert joined(stored, {}, NOT_CONTRACTORS, bool).untold == names()

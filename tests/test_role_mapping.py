@@ -235,3 +235,57 @@ def test_distinguished_names_are_compared_without_case_and_spaces(one: str, othe
     compiled = understand(rules, BUILT_IN_ROLES)
     assert compiled is not None
     assert bool(decide(identity(groups=frozenset({other})), compiled).matched) == same
+
+
+@pytest.mark.parametrize(
+    ("claims", "known"),
+    [
+        ({"kind": "staff"}, True),
+        ({"kind": ["staff", 5, False]}, True),
+        ({"kind": []}, True),
+        ({}, False),
+        ({"kind": None}, False),
+        ({"kind": 1.5}, False),
+        ({"kind": {"type": "contractor"}}, False),
+        ({"kind": [{"type": "contractor"}]}, False),
+        ({"kind": ["staff", None]}, False),
+    ],
+)
+def test_a_claim_that_cannot_be_read_is_unknown_and_gives_nothing_under_not(
+    claims: dict[str, Any], known: bool
+) -> None:
+    rules = mapping("rules: [{not: {claim: kind, equals: contractor}, roles: [Viewer]}]")
+    assert bool(decide(identity(claims=claims), rules).roles) is known
+
+
+def test_which_roles_a_rule_may_give_that_nobody_was_asked_about() -> None:
+    rules = mapping(
+        "rules: [{claim: kind, equals: staff, roles: [Viewer]}, {claim: team, equals: '*', roles: ['team-{1}']},"
+        " {claim: seat, equals: '*', roles: ['{1}']}]\n"
+        "roles: {'team-*': {}}"
+    )
+    given = frozenset({"Viewer", "Op", "team-a", "team-", "x"})
+    told: dict[str, frozenset[Any] | None] = {"claim:kind": None, "claim:team": None, "claim:seat": None}
+    nobody = role_mapping.decide_by_facts({}, rules, TODAY)
+    assert nobody.open_of(given) == {"Viewer", "team-a", "team-", "x"}
+    assert role_mapping.decide_by_facts(told, rules, TODAY).open_of(given) == set(), "they were asked"
+    kind = role_mapping.decide_by_facts({**told, "claim:team": frozenset()}, rules, TODAY)
+    assert kind.open_of(given) == set()
+    del told["claim:team"]
+    assert role_mapping.decide_by_facts(told, rules, TODAY).open_of(given) == {"team-a"}
+
+
+@pytest.mark.parametrize("name", ["Admin", "ADMIN", "\uff21dmin", "Admin ", "\u00a0admin", "\u2174iewer"])
+def test_no_name_that_passes_for_airflows_own_is_caught_or_owned(name: str) -> None:
+    rules = mapping("rules: [{group: 'x-*', roles: ['{1}']}]\nroles: {'A*': {}, 'V*': {}}")
+    assert rules.why_not_captured(name) == "a pattern never gives a role of Airflow's own"
+    document = yaml_document.parse(f"version: 1\nrules: []\nroles: {{'{name}': {{}}}}", "f")
+    assert understand(document, role_mapping.BUILT_IN_ROLES) is None
+    assert "is one of Airflow's own roles" in " ".join(map(str, document.faults))
+
+
+@pytest.mark.parametrize("name", ["team ", " team", "te\u200bam", "te\u202eam"])
+def test_an_owned_role_has_a_name_that_can_be_told_from_others(name: str) -> None:
+    for written, is_fault in ((name, True), ("team", False), ("équipe 7", False)):
+        document = yaml_document.parse(f'version: 1\nrules: []\nroles: {{"{written}": {{}}}}', "f")
+        assert (understand(document, role_mapping.BUILT_IN_ROLES) is None) is is_fault

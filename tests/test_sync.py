@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, insert, select, update
 
 from airflow_sso import database, models
-from airflow_sso.accounts import fab_users, shutting
+from airflow_sso.accounts import fab_users, given_roles, links, shutting
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.directory.failures import DirectoryUnreachable
 from airflow_sso.directory.snapshot import Observation
@@ -565,3 +565,53 @@ def test_without_the_lease_not_one_is_changed(world: World) -> None:
     apply.carry_out(plan, replace(work, lease=held))
     held.give_back()
     assert "otto" not in world.active()
+
+
+# --- what nobody was asked about yet ------------------------------------------------------------------------
+
+FINANCE = "{claim: department, equals: Finance, roles: [Viewer]}"
+
+
+@pytest.mark.parametrize(
+    ("rules", "then"),
+    [
+        (FINANCE, {"Viewer"}),  # only the next sign-in tells
+        (f"{FINANCE}, {{group: ops, roles: [Op]}}", {"Viewer", "Op"}),
+        ("{claim: department, equals: Finance, roles: [User]}", set()),
+        ("{group: nobody, roles: [Viewer]}", set()),
+        (f"{FINANCE}, {{group: viewers, deny: true}}", set()),
+    ],
+)
+def test_a_rule_about_what_nobody_was_asked_yet_takes_nothing_before_the_next_sign_in(
+    world: World, rules: str, then: set[str]
+) -> None:
+    world.forget_everything()
+    world.mapping = mapping(f"rules: [{rules}]")
+    world.sign_up("fred", VIEWERS, OPS)
+    world.sync()
+    assert world.roles_of("fred") == then
+    world.reader.touch("fred")
+    world.sync()
+    assert world.roles_of("fred") == then, "and is not taken for one that was given by hand"
+    # The sign-in has told: they are not in the department.
+    facts = links.written(
+        {"group": frozenset((VIEWERS, OPS)), "claim:department": frozenset()}, "sign_in:entra"
+    )
+    world.write(update(models.accounts).where(models.accounts.c.username == "fred").values(facts=facts))
+    world.reader.touch("fred")
+    world.sync()
+    assert world.roles_of("fred") == then - {"Viewer"}
+
+
+def test_what_gave_a_role_of_which_nothing_is_known_yet_stands(world: World) -> None:
+    world.forget_everything()
+    world.sign_up("fred", VIEWERS, OPS)
+    mine = models.accounts.c.username == "fred"
+    before = {"Viewer": ("readers",), "Op": ("operators",)}
+    text = given_roles.written({}, before, models.now())
+    world.write(update(models.accounts).where(mine).values(given_roles=text))
+    world.mapping = mapping(f"rules: [{FINANCE}]")
+    world.sync()
+    with world.engine.connect() as connection:
+        after = given_roles.read(str(connection.scalar(select(models.accounts.c.given_roles).where(mine))))
+    assert dict(after) == {"Viewer": given_roles.read(text)["Viewer"]}

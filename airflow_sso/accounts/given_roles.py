@@ -51,14 +51,14 @@ def written(before: Mapping[str, GivenRole], given_by: GivenBy, at: datetime) ->
     """The text for the roles that the mapping gives now, and for no others.
 
     :param before: what was given until now; a role that is among it keeps the time since when.
-    :param given_by: each role, and the labels of the rules that give it.
+    :param given_by: each role, and the labels of the rules that give it; none where those of before stand.
     :param at: since when the others are given.
     """
     since = {role: before[role].since if role in before else at for role in given_by}
     fitting = within(given_by)
     kept = {
         role: {
-            "rules": list(fitting[role]),
+            "rules": list(fitting[role] or (before[role].rules if role in before else ())),
             "since": moment.isoformat(timespec="seconds") if moment else None,
         }
         for role, moment in sorted(since.items())

@@ -161,7 +161,7 @@ def seen(
         "provider": identity.provider,
         "last_sign_in_at": now,
         "given_roles": given_roles.written(before, given_by, now),
-        "facts": written(facts, f"sign_in:{identity.provider}"),
+        "facts": written(facts, f"sign_in:{identity.provider}", is_partial=identity.groups_partial),
         "observed_at": now,
     }
     if shown is not None:
@@ -174,12 +174,14 @@ class Followed:
     """What the directory told of a person between sign-ins, and which roles the mapping gave by it.
 
     ``given_by`` has the labels of the rules that give each role, and is ``None`` where what was given
-    before still stands; ``facts`` is ``None`` where nothing new was told.
+    before still stands; ``facts`` is ``None`` where nothing new was told;
+    ``is_partial``: see :func:`written`.
     """
 
     key: str
     given_by: GivenBy | None
     facts: Facts | None
+    is_partial: bool = False
 
 
 def followed(connection: Connection, people: Iterable[Followed], source: str) -> None:
@@ -195,7 +197,7 @@ def followed(connection: Connection, people: Iterable[Followed], source: str) ->
         if one.facts is None:
             same.append(values)
         else:
-            new.append({**values, "told": written(one.facts, source)})
+            new.append({**values, "told": written(one.facts, source, is_partial=one.is_partial)})
     statement = (
         update(accounts)
         .where(accounts.c.identity_key == bindparam("of_key"))
@@ -215,17 +217,25 @@ def _given_texts(connection: Connection, keys: Collection[str]) -> dict[str, str
     return {row.identity_key: row.given_roles for row in rows}
 
 
-def written(facts: Facts, source: str) -> str:
+def written(facts: Facts, source: str, *, is_partial: bool = False) -> str:
     """Facts as they are kept: ``{"value": [...], "at": ..., "source": ...}``; unknown has the value null.
 
     :param source: who told them, such as ``sign_in:entra``.
+    :param is_partial: the groups are those alone that a directory was asked about.
     """
     stamp = {"at": models.now().isoformat(timespec="seconds"), "source": source}
-    kept = {
+    kept: dict[str, dict[str, Any]] = {
         fact: {"value": None if values is None else sorted(values, key=str), **stamp}
         for fact, values in facts.items()
     }
+    if is_partial and "group" in kept:
+        kept["group"]["partial"] = True
     return json.dumps(kept)
+
+
+def is_partial(kept: str) -> bool:
+    """Whether of the groups in it only those are known that a directory was asked about."""
+    return '"partial"' in kept and bool(json.loads(kept).get("group", {}).get("partial"))
 
 
 def read_back(kept: str) -> Facts:

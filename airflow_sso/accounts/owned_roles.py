@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -218,7 +219,7 @@ def _plan(connection: Connection, owned: Mapping[str, OwnedRole], look: _Look) -
     wanted = _Wanted(owned, look, permissions)
     for name in owned:
         if name not in look.roles:
-            if _is_in_the_way(connection, name, look):
+            if _is_in_the_way(connection, name, plan.make):
                 continue
             plan.make.append(name)
         elif name not in look.registry or look.registry[name] is not None:
@@ -231,13 +232,21 @@ def _plan(connection: Connection, owned: Mapping[str, OwnedRole], look: _Look) -
     return plan
 
 
-def _is_in_the_way(connection: Connection, name: str, look: _Look) -> bool:
-    """Whether another role has the name but for its case, which MySQL takes for the same."""
-    others = [other for other in look.roles if other.casefold() == name.casefold()]
-    if not others or connection.dialect.name != "mysql":
-        return False
-    log.error("airflow_sso: the role %s cannot be made: %s is in its way", name, others[0])
-    return True
+def _is_in_the_way(connection: Connection, name: str, to_be_made: Collection[str]) -> bool:
+    """Whether the database takes the name for that of another role; MySQL does, by its collation."""
+    roles = fab_users.role_table()
+    other = connection.scalar(select(roles.c.name).where(roles.c.name == name))
+    if other is None and connection.dialect.name == "mysql":
+        other = next((one for one in to_be_made if _folded(one) == _folded(name)), None)
+    if other is not None:
+        log.error("airflow_sso: the role %s cannot be made: %s is in its way", name, other)
+    return other is not None
+
+
+def _folded(name: str) -> str:
+    """A name as MySQL's usual collations compare it: without case, accents and width."""
+    parts = unicodedata.normalize("NFKD", name)
+    return "".join(char for char in parts if not unicodedata.combining(char)).casefold()
 
 
 def _number(look: _Look, name: str) -> int | None:

@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from airflow_sso.cli.outcome import FINDINGS, OK, WRONG_USE
 from airflow_sso.cli.table import MOST_ROWS, listed, people, table
 from airflow_sso.config import LoadedConfig, Settings
 from airflow_sso.errors import TablesMissing
+from airflow_sso.plain_text import plain
 from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping
 from airflow_sso.role_mapping.explain import spoken
 from airflow_sso.sync import compare, directories, population
@@ -77,7 +78,8 @@ def diff(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     if options.json or options.format == "json":
         print(json.dumps(as_json(found), indent=2))
     else:
-        print(*(as_markdown(found) if options.format == "markdown" else as_text(found)), sep="\n")
+        lines = as_markdown(found) if options.format == "markdown" else map(plain, as_text(found))
+        print(*lines, sep="\n")
     return FINDINGS if options.fail_on and found.lose_everything else OK
 
 
@@ -121,8 +123,9 @@ def as_text(found: Comparison) -> Iterator[str]:
         yield from _and_more(len(found.unknown))
 
 
-def _summary(found: Comparison) -> Iterator[str]:
-    for number, words in found.kinds():
+def _summary(found: Comparison, called: Callable[[str], str] = str) -> Iterator[str]:
+    """:param called: how the name of a role is written."""
+    for number, words in found.kinds(called):
         yield f"{people(number)} {words}."
     if found.unknown:
         number = len(found.unknown)
@@ -183,8 +186,8 @@ def as_markdown(found: Comparison) -> Iterator[str]:
     """The same as Markdown. Names are put where no sign in them means anything, and notify nobody."""
     yield "### What this role mapping changes"
     yield ""
-    for line in _summary(found):
-        yield f"- {_plain(line)}"
+    for line in _summary(found, _quoted):
+        yield f"- {line}"
     if found.changed:
         yield ""
         yield "| who | gains | loses | why |"
@@ -212,17 +215,15 @@ def _paragraph(line: str) -> str:
     return f"\n{line}"
 
 
-def _plain(line: str) -> str:
-    """Text in which nothing is a tag, a mark or a mention."""
-    for sign in "\\`*_<>|[]@#":
-        line = line.replace(sign, f"&#{ord(sign)};")
-    return line
+def _quoted(text: str) -> str:
+    """Text that nobody reads as Markdown. As code alone: an ``@`` that is escaped still calls somebody."""
+    one_line = plain(" ".join(text.split())).replace("`", "'")
+    return f"`{one_line}`" if one_line else ""
 
 
 def _code(text: str) -> str:
-    """A cell whose text nobody reads as Markdown."""
-    one_line = " ".join(text.split()).replace("`", "'").replace("|", "\\|")
-    return f"`{one_line}`" if one_line else ""
+    """The same in a cell."""
+    return _quoted(text).replace("|", "\\|")
 
 
 # --- for machines -----------------------------------------------------------------------------------------

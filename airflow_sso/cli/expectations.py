@@ -19,6 +19,7 @@ from airflow_sso.cli.outcome import FINDINGS, OK, WRONG_USE
 from airflow_sso.cli.said import why
 from airflow_sso.cli.table import listed
 from airflow_sso.config import LoadedConfig
+from airflow_sso.plain_text import plain
 from airflow_sso.role_mapping import Mapping, expectations
 from airflow_sso.role_mapping.expectations import Judged
 from airflow_sso.yaml_document import Document
@@ -60,7 +61,7 @@ def test(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     if options.json:
         print(json.dumps(_as_json(judged, document), indent=2))
     else:
-        print(*_as_text(judged, failed, document), sep="\n")
+        print(*map(plain, _as_text(judged, failed, document)), sep="\n")
     return FINDINGS if failed else OK
 
 

@@ -20,13 +20,16 @@ from airflow_sso.cli.explained import Known
 from airflow_sso.cli.mappings import MappingFaulty
 from airflow_sso.cli.outcome import NOT_FOUND, OK, WRONG_USE
 from airflow_sso.config import LoadedConfig, Settings
+from airflow_sso.directory.snapshot import Reader
 from airflow_sso.errors import TablesMissing
 from airflow_sso.login import captured
 from airflow_sso.login.captured import Captured, Unreadable
+from airflow_sso.plain_text import plain
 from airflow_sso.provider_settings import Provider
-from airflow_sso.role_mapping import Mapping
+from airflow_sso.role_mapping import Mapping, joined
 from airflow_sso.role_mapping.values import Value
 from airflow_sso.sync import directories, population
+from airflow_sso.sync.plan import Account
 from airflow_sso.sync.untold import Untold, completed, names_all
 
 _UNVERIFIED = (
@@ -89,7 +92,7 @@ def explain(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     if options.json:
         print(json.dumps(explained.as_json(told), indent=2))
     else:
-        print(*explained.as_text(told, everything=options.all), sep="\n")
+        print(*map(plain, explained.as_text(told, everything=options.all)), sep="\n")
     return OK
 
 
@@ -159,6 +162,7 @@ def _person(name: str, settings: Settings, old: Mapping, mapping: Mapping) -> Kn
     for directory in asked:
         if "group" in directory.reader.supplies:
             untold = Untold(old, mapping, directory.reader.names_group).of(facts.get("group"))
+            untold |= _never_told(account, mapping, directory.reader)
     provider = settings.providers.get(kept.provider)
     if provider is None and not asked:
         untold = Untold(old, mapping, names_all).of(facts.get("group"))
@@ -179,6 +183,16 @@ def _person(name: str, settings: Settings, old: Mapping, mapping: Mapping) -> Kn
             "last_sign_in_at": kept.last_sign_in_at.isoformat() if kept.last_sign_in_at else None,
         },
     )
+
+
+def _never_told(account: Account, mapping: Mapping, reader: Reader) -> frozenset[str]:
+    """Groups that only a token could tell of, where none ever did."""
+    if not account.is_partial:
+        return frozenset()
+    told = {"group": account.facts.get("group")}
+    follows = reader.follows_patterns
+    known = joined(told, told, mapping, reader.names_group, follows_patterns=follows, is_partial=True)
+    return known.untold
 
 
 # --- made-up people ---------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def read(path: Path) -> File:
     before = fingerprint(path)
     for _ in range(_TRIES):
         try:
-            content = path.read_bytes()
+            content = yaml_document.content_of(path)
         except OSError as cause:
             return File(path, before, None, yaml_document.unreadable(path, cause))
         after = fingerprint(path)

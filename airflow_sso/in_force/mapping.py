@@ -232,10 +232,12 @@ class MappingInForce:
         for tries_left in reversed(range(_TRIES)):
             if not accepts or seen.waiting is None:
                 break
-            failed: SQLAlchemyError | None = None
+            failed: Exception | None = None
             try:
                 self._accept(file, seen.waiting, FILE, seen.generation)
-            except SQLAlchemyError as cause:
+            except Exception as cause:  # whatever it is, what is in force decides on
+                if not isinstance(cause, SQLAlchemyError):
+                    log.exception("airflow_sso: a new role mapping could not be put in force")
                 failed = cause
             # Of two who accept at the same moment one fails, and sees here what the other has accepted.
             file, seen = self._judged(seen)
@@ -340,7 +342,7 @@ def _compiled(generation: Generation | None) -> tuple[Mapping | None, str | None
     )
 
 
-def _failed(cause: SQLAlchemyError) -> str:
+def _failed(cause: Exception) -> str:
     why = str(getattr(cause, "orig", None) or cause).splitlines()[:1]
     what = f"{type(cause).__name__}: {' '.join(why)}"
     return f"it could not be put into the database ({what}); that is tried again"

@@ -58,6 +58,8 @@ class RoleDecision:
     keeps_manual_roles: bool = False
     protected_roles: frozenset[str] = frozenset()
     not_given: tuple[NotGiven, ...] = ()
+    unasked: tuple[Rule, ...] = ()
+    """Rules that are open because nobody was ever asked for what they name."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -108,6 +110,16 @@ class RoleDecision:
         by_hand = held - given if self.keeps_manual_roles else _NOTHING
         return self.roles | by_hand | (held & self.protected_roles)
 
+    def open_of(self, given: frozenset[str]) -> frozenset[str]:
+        """Those of the roles that the mapping gave before of which the next sign-in has to tell.
+
+        A rule names something for the first time, and gives one of them if it holds: until somebody has been
+        asked, that is unknown, and takes nothing.
+        """
+        if not self.unasked or self.refused_because == DENIED:
+            return _NOTHING
+        return frozenset(role for role in given if any(rule.may_give(role) for rule in self.unasked))
+
 
 def facts_of(identity: Identity, names: frozenset[str]) -> Facts:
     """What an identity says about each of these facts, ``None`` where it says nothing."""
@@ -146,6 +158,7 @@ def decide_by_facts(
     Cost grows with the values that there are, and with the patterns, not with the rules that do not match.
     """
     rules = mapping.machines if machine else mapping.people
+    unasked = rules.facts - facts.keys()
     facts = {fact: facts.get(fact) for fact in rules.facts}
     evidence = Evidence(facts, untold)
     decision = RoleDecision(
@@ -169,7 +182,16 @@ def decide_by_facts(
         groups_open="group" in rules.facts and (facts["group"] is None or bool(untold)),
         group_overage=group_overage and "group" in rules.facts and facts["group"] is None,
     )
-    return replace(decision, roles=roles, refused_because=refused)
+    return replace(
+        decision,
+        roles=roles,
+        refused_because=refused,
+        unasked=tuple(
+            rule for rule, told in answers if told.holds is None and not unasked.isdisjoint(told.unknown)
+        )
+        if unasked
+        else (),
+    )
 
 
 def _candidates(rules: RuleSet, evidence: Evidence, on: date) -> Iterator[Rule]:
@@ -237,6 +259,7 @@ def joined(
     names_group: Callable[[str], bool],
     *,
     follows_patterns: bool = False,
+    is_partial: bool = False,
 ) -> Joined:
     """What is known of a person from two sources, of which each fact has one.
 
@@ -244,11 +267,14 @@ def joined(
     :param read: what their directory tells now; it wins, of groups for those that it was asked about: those
         that rules name whole, by a spelling that it knows.
     :param follows_patterns: whether it told of all groups that a pattern of a rule matches, too.
+    :param is_partial: the stored groups are what a directory told once, and no sign-in told any: of what it
+        was not asked for nobody knows.
     """
     facts = {**stored, **read}
-    groups, told = read.get("group"), stored.get("group")
+    groups, told = read.get("group"), None if is_partial else stored.get("group")
     if groups is None:
-        return Joined(facts)
+        unasked = is_partial and "group" not in read
+        return Joined(facts, mapping.group_values | mapping.group_patterns if unasked else _NOTHING)
     asked = {one for one in mapping.group_values if names_group(one)}
     if told is None:
         untold = mapping.group_values - asked

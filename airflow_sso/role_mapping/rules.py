@@ -7,6 +7,7 @@ unknown can leave it open.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from collections.abc import Mapping as MappingOf
@@ -22,6 +23,14 @@ BUILT_IN_ROLES = frozenset({"Admin", "Op", "User", "Viewer", "Public"})
 #: Where the name of a role takes what a pattern caught: ``{1}``.
 PLACEHOLDER = re.compile(r"\{([1-9])\}")
 _BUILT_IN = frozenset(name.casefold() for name in BUILT_IN_ROLES)
+
+
+def is_airflows_own(name: str) -> bool:
+    """Whether a name is that of one of Airflow's roles, or one that a database or a person takes for it.
+
+    MySQL tells neither case nor width apart, and some of its collations no blanks at the end.
+    """
+    return unicodedata.normalize("NFKC", name).strip().casefold() in _BUILT_IN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +61,12 @@ class Rule:
     def label(self) -> str:
         """What people call it: its name, else what it asks for."""
         return self.name or str(self.condition)
+
+    def may_give(self, role: str) -> bool:
+        """Whether it gives this role, or a pattern of it may."""
+        if role in self.roles:
+            return True
+        return not is_airflows_own(role) and any(_could_become(one, role) for one in self.templates)
 
     def counts_on(self, day: date) -> bool:
         """Whether its time has not run out."""
@@ -164,7 +179,7 @@ class Mapping:
 
         A group that somebody made and called ``airflow-Admin`` must not make an Admin.
         """
-        if name.casefold() in _BUILT_IN:
+        if is_airflows_own(name):
             return "a pattern never gives a role of Airflow's own"
         if name in self.protected_roles:
             return "it is one of protected_roles"
@@ -239,6 +254,11 @@ def _anchors(condition: Condition) -> list[Test]:
         needed = [_anchors(part) for part in condition.parts if needs_a_hit(part)]
         return min(needed, key=len) if needed else []
     return [test for part in condition.parts for test in _anchors(part)]
+
+
+def _could_become(template: str, role: str) -> bool:
+    parts = map(re.escape, PLACEHOLDER.sub("\0", template).split("\0"))
+    return re.fullmatch(".+".join(parts), role) is not None
 
 
 def captured(templates: Iterable[str], captures: tuple[str, ...]) -> list[str]:

@@ -15,15 +15,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from airflow_sso import yaml_document
+from airflow_sso.plain_text import plain
 from airflow_sso.role_mapping.conditions import All, AnyOf, Condition, Not, Test, sameness, tests
 from airflow_sso.role_mapping.require import SESSION_CLAIMS, Requirement
 from airflow_sso.role_mapping.rules import (
-    BUILT_IN_ROLES,
     PLACEHOLDER,
     Mapping,
     OwnedRole,
     Rule,
     compile_rules,
+    is_airflows_own,
 )
 from airflow_sso.role_mapping.values import (
     MOST_PATTERNS,
@@ -47,7 +48,6 @@ from airflow_sso.yaml_document import Document, Place
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Key = TypeVar("_Key", int, str)
-_OWN = frozenset(name.casefold() for name in BUILT_IN_ROLES)
 
 
 def understand(document: Document, known_roles: Collection[str] | None) -> Mapping | None:
@@ -319,7 +319,9 @@ class _Names:
                 continue
             if "*" in name or PLACEHOLDER.search(name):
                 self._document.add(place, "the name of a role has neither stars nor {1}")
-            if name.casefold() in _OWN:
+            if name != name.strip() or plain(name) != name:
+                self._document.add(place, "the name of a role has no blanks around it, and no hidden signs")
+            if is_airflows_own(name):
                 self._document.add(place, f"{name} is one of Airflow's own roles, which no file changes")
             elif name in self._head.protected_roles:
                 self._document.add(place, f"{name} is one of protected_roles")

@@ -220,7 +220,11 @@ def _compiled(text: str, expression: str, *, ignores_form: bool) -> Pattern:
 
 
 def claim_values(claims: Mapping[str, Any], path: str) -> frozenset[Value] | None:
-    """The scalars at a claim path, dots leading into nested objects; absent is unknown."""
+    """The scalars at a claim path, dots leading into nested objects; absent is unknown.
+
+    So is what holds anything else: an entry that cannot be read may be the very one that a rule names under
+    ``not``.
+    """
     value: Any = claims.get(path)
     if value is None:
         value = claims
@@ -229,4 +233,4 @@ def claim_values(claims: Mapping[str, Any], path: str) -> frozenset[Value] | Non
     if value is None:
         return None
     several = value if isinstance(value, list) else [value]
-    return frozenset(one for one in several if isinstance(one, str | int | bool))
+    return frozenset(several) if all(isinstance(one, str | int | bool) for one in several) else None

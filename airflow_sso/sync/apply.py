@@ -232,7 +232,9 @@ def _change(part: _Part, change: Change, user: UserRow) -> bool:
         reason=change.reason,
         rules=change.given_by or {},
     )
-    part.followed.append(Followed(account.key, change.given_by, change.facts))
+    # Who told of no group at the sign-in has not told of one since.
+    is_partial = account.is_partial or account.facts.get("group") is None
+    part.followed.append(Followed(account.key, change.given_by, change.facts, is_partial))
     return True
 
 

@@ -85,5 +85,6 @@ def _asked(directory: Directory, identity: Identity, mapping: RoleMapping) -> Id
         identity,
         groups=frozenset(one for one in groups if isinstance(one, str)),
         groups_untold=known.untold,
+        groups_partial=identity.groups is None,
         group_overage=False,
     )

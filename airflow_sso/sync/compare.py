@@ -134,8 +134,11 @@ class Comparison:
         """How many have roles and have none then, or may have none because something is not known."""
         return sum(one.loses_everything for one in (*self.changed, *self.unknown))
 
-    def kinds(self) -> list[tuple[int, str]]:
-        """How many people each kind of change is about, in words, the gravest first."""
+    def kinds(self, called: Callable[[str], str] = str) -> list[tuple[int, str]]:
+        """How many people each kind of change is about, in words, the gravest first.
+
+        :param called: how the name of a role is written.
+        """
         gone = sum(one.loses_everything for one in self.changed)
         loses = Counter(
             role for one in self.changed if not one.loses_everything for role in sorted(one.loses)
@@ -146,8 +149,14 @@ class Comparison:
         let_in = sum(one.let_in for one in same)
         kinds = [
             (gone, _does(gone, "loses everything", "lose everything")),
-            *((number, _does(number, f"loses {role}", f"lose {role}")) for role, number in _most(loses)),
-            *((number, _does(number, f"gains {role}", f"gain {role}")) for role, number in _most(gains)),
+            *(
+                (number, _does(number, f"loses {called(role)}", f"lose {called(role)}"))
+                for role, number in _most(loses)
+            ),
+            *(
+                (number, _does(number, f"gains {called(role)}", f"gain {called(role)}"))
+                for role, number in _most(gains)
+            ),
             *(
                 (number, f"cannot sign in then ({code}), with the same roles")
                 for code, number in _most(refused)
@@ -214,7 +223,7 @@ _Open = tuple[Rule, tuple[str, ...]]
 
 def _bare(decision: RoleDecision) -> RoleDecision:
     """What a decision does, which many people share."""
-    return replace(decision, matched=(), not_given=(), facts=_NO_FACTS)
+    return replace(decision, matched=(), not_given=(), unasked=(), facts=_NO_FACTS)
 
 
 class _Comparer:

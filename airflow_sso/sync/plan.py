@@ -30,6 +30,8 @@ _NO_ROLE = "usable in the directory, but no rule gives a role"
 class Account:
     """A linked account as it is now.
 
+    ``is_partial``
+        the groups in ``facts`` are those alone that a directory was asked about.
     ``shut_by``
         who says that it is shut, and why.
     ``in_groups``
@@ -46,6 +48,7 @@ class Account:
     held: frozenset[str]
     given: frozenset[str] = frozenset()
     facts: Facts = field(default_factory=dict)
+    is_partial: bool = False
     shut_by: Mapping[str, str] = field(default_factory=dict)
     gone_since: datetime | None = None
     read_again: str | None = None
@@ -71,8 +74,8 @@ class Change:
     ``read_as_out``
         the directory said so of this very person: their sessions end whatever becomes of the rest.
     ``given_by``
-        the roles that the mapping gives from now on, each with the labels of the rules that give it;
-        ``None`` where those that it gave before still stand.
+        the roles that the mapping gives from now on, each with the labels of the rules that give it, without
+        any where those of before still stand; ``None`` where all do.
     ``end_before``
         sessions that began before this are to end, because of ``end_because``.
     """
@@ -199,7 +202,7 @@ class _Maker:
         reading: Reading,
         mapping: RoleMapping,
         supplies: frozenset[str],
-        join: Callable[[Facts, Facts, RoleMapping], Joined],
+        join: Callable[..., Joined],
         roles_there: frozenset[str] | None,
     ) -> None:
         self._reading = reading
@@ -249,7 +252,7 @@ class _Maker:
             account=account,
             reason=reason or (f"{DIRECTORY}: usable again" if lifts else decision.why),
             after=after,
-            given_by={} if is_out else (None if keeps else self._given_by(decision.roles, decision.matched)),
+            given_by={} if is_out else (None if keeps else self._given(account, decision)),
             # What could not be read takes the place of nothing that was.
             facts=decision.facts if after != account.held and not decision.unknown else None,
             shut=shut,
@@ -275,7 +278,7 @@ class _Maker:
 
     def _decision(self, account: Account) -> RoleDecision:
         read = self._reading.facts_of(account.subject, self._supplies)
-        known = self._join(account.facts, read, self._mapping)
+        known = self._join(account.facts, read, self._mapping, is_partial=account.is_partial)
         # Groups that are read as unknown are too many to be told: then no rule but deny decides.
         overage = "group" in read and read["group"] is None
         return self._decided(as_key(known.facts), known.untold, overage)
@@ -318,7 +321,18 @@ class _Maker:
             return decision.taking_all().to_hold(account.held, account.given)
         if keeps:
             return account.held
-        return decision.to_hold(account.held, account.given)
+        return decision.to_hold(account.held, account.given) | self._open(account, decision)
+
+    @staticmethod
+    def _open(account: Account, decision: RoleDecision) -> frozenset[str]:
+        """Roles of theirs of which only their next sign-in tells whether the mapping gives them."""
+        return decision.open_of(account.held & account.given)
+
+    def _given(self, account: Account, decision: RoleDecision) -> Mapping[str, tuple[str, ...]]:
+        """The roles that the mapping gives from now on; of those that are open what gave them stands."""
+        given_by = self._given_by(decision.roles, decision.matched)
+        still_open = self._open(account, decision) - decision.roles
+        return {**given_by, **dict.fromkeys(still_open, ())} if still_open else given_by
 
     def _end_before(self, account: Account, seen: Observation | None) -> datetime | None:
         """Fact B17: what began before the directory signed the person out everywhere is over."""

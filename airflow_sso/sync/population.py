@@ -246,6 +246,7 @@ def _account(row: Any, more: _More, *, is_protected: bool = False) -> Account:
         held=more.held.get(row.user_id, frozenset()),
         given=given_roles.names(row.given_roles),
         facts=links.read_back(row.facts),
+        is_partial=links.is_partial(row.facts),
         shut_by=_shut_by(row, shut) if shut else _NOTHING,
         gone_since=row.gone_since,
         read_again=row.read_again,
