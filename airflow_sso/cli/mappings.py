@@ -60,7 +60,7 @@ def of_file(path: Path, known_roles: Collection[str] | None) -> Mapping:
 def say(faulty: MappingFaulty) -> None:
     """Every fault, as ``lint`` prints it."""
     print(*faulty.faults, sep="\n", file=sys.stderr)
-    print("Mend these first; airflow-sso lint checks the mapping in force again.", file=sys.stderr)
+    print("Mend these first; airflow-sso lint FILE checks again.", file=sys.stderr)
 
 
 def roles_there(*, otherwise: str) -> frozenset[str] | None:
