@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import update
 
-from airflow_sso import models
+from airflow_sso import config, in_force, models
 from airflow_sso.accounts import fab_users
 from airflow_sso.login import captured
 from airflow_sso.login.captured import Unreadable
@@ -99,6 +99,17 @@ def test_what_is_known_leaves_nothing_to_change(company: Review, people: People)
     people.add("vera", {"group": ["ops"], "claim:department": ["Sales"]}, holds=("Op",))
     assert lines(company.run("explain", "vera")[1])[-1] == (
         "Nothing changes at the next sign-in or reading of the directory."
+    )
+
+
+def test_a_file_that_does_not_decide_is_not_named_as_what_did(company: Review) -> None:
+    settings = config.load(company.config).settings
+    assert settings
+    in_force.of(settings).activate("an operator")
+    assert ", by role_mapping.yaml on " in company.run("explain", "ada")[1]
+    company.map("group: admins, roles: [Admni]")
+    assert company.run("explain", "ada")[1].startswith(
+        "About ada, an account of Contoso, by generation 1, which is in force instead of role_mapping.yaml, on "
     )
 
 
