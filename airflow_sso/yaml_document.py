@@ -34,6 +34,7 @@ _PLAIN_WORDS = {
     "list_type": "must be a list: [one, another]",
     "too_short": "must not be empty",
     "string_type": "must be text; put a number, a date, yes and no in quotes",
+    "string_too_short": "must not be empty",
     **dict.fromkeys(
         ("dict_type", "mapping_type", "model_type", "model_attributes_type"),
         "must have keys and values: {key: value}",
@@ -149,7 +150,7 @@ def parse(text: str, file: str, *, variables: Mapping[str, str] | None = None) -
     except yaml.MarkedYAMLError as cause:
         mark = cause.problem_mark or cause.context_mark
         at = (mark.line + 1, mark.column + 1) if mark else (None, None)
-        document.faults.append(Fault(file, (), f"is not valid YAML: {cause.problem}", *at))
+        document.faults.append(Fault(file, (), f"is not valid YAML: {cause.problem}{_mend(cause)}", *at))
         return document
     except (yaml.YAMLError, RecursionError):
         document.faults.append(Fault(file, (), "is not valid YAML"))
@@ -162,6 +163,18 @@ def parse(text: str, file: str, *, variables: Mapping[str, str] | None = None) -
     except (_TooMuch, RecursionError):
         document.faults[:] = [Fault(file, (), "is too large or too deeply nested")]
     return document
+
+
+def _mend(cause: yaml.MarkedYAMLError) -> str:
+    """What is most likely meant: a pattern or ``{1}`` without quotes, or a bracket that is missing above."""
+    if "alias" in f"{cause.context}{cause.problem}":
+        return "; text that begins with a star stands in quotes: '*-admins'"
+    if str(cause.problem).endswith("but got '{'"):
+        return "; text with brackets in it stands in quotes: 'team-{1}'"
+    began, noticed = cause.context_mark, cause.problem_mark
+    if began and noticed and "flow" in str(cause.context) and began.line != noticed.line:
+        return f"; the bracket in line {began.line + 1} is not closed"
+    return ""
 
 
 class _TooMuch(Exception):
@@ -299,6 +312,11 @@ def _sentence(document: Document, error: Any, at: Place, model: type[BaseModel])
         return str(error["ctx"]["error"])
     if kind in _PLAIN_WORDS:
         return _PLAIN_WORDS[kind]
+    if kind == "literal_error":
+        expected = str(error["ctx"]["expected"])
+        return f"must be {expected.lower() if expected in ('True', 'False') else expected}"
+    if kind == "string_too_long":
+        return f"must have at most {error['ctx']['max_length']} characters"
     message = str(error["msg"])
     return message[:1].lower() + message[1:]
 

@@ -56,13 +56,17 @@ class Review:
         lines = "".join(f"  - {{{one}}}\n" for one in rules)
         return self.write(name, f"version: 1\nrules:\n{lines}{more}")
 
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        """The exit code, what was printed, and what was said beside it."""
+    def run(self, *arguments: str, shortened: bool = True) -> tuple[int, str, str]:
+        """The exit code, what was printed, and what was said beside it.
+
+        :param shortened: files are named as they are seen from their folder.
+        """
         self.capture.readouterr()
         with quiet():
             code = cli.main([arguments[0], "--config", str(self.config), *arguments[1:]])
         out, err = self.capture.readouterr()
-        return code, out.replace(str(self.folder) + "/", ""), err.replace(str(self.folder) + "/", "")
+        hidden = f"{self.folder}/" if shortened else ""
+        return (code, out.replace(hidden, ""), err.replace(hidden, "")) if hidden else (code, out, err)
 
     def json(self, *arguments: str) -> Any:
         code, out, err = self.run(*arguments, "--json")

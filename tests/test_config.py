@@ -108,7 +108,7 @@ def test_a_good_file_opens_every_door(file: Path) -> None:
 
 IN_ENTRA = [
     # line to replace, its replacement, the line and path that are named, words of the mend
-    ("label: Microsoft", "label: ''", "label", "at least 1 character"),
+    ("label: Microsoft", "label: ''", "label", "must not be empty"),
     ("label: Microsoft", f"label: {'x' * 101}", "label", "at most 100 characters"),
     ("label: Microsoft", "lable: Microsoft", "lable", "not a key that is known here; did you mean 'label'?"),
     ("label: Microsoft", "zzz: 1", "zzz", "not a key that is known here; known here: "),
@@ -124,7 +124,7 @@ IN_ENTRA = [
     ("label: Microsoft", "http: 5s", "http", "must have keys"),
     ("label: Microsoft", "http: {ca_bundle: /no/such.pem}", "http.ca_bundle", "there is no file"),
     ("label: Microsoft", "claims: {gruops: x}", "claims.gruops", "did you mean 'groups'?"),
-    ("label: Microsoft", "claims: {groups: ''}", "claims.groups", "at least 1 character"),
+    ("label: Microsoft", "claims: {groups: ''}", "claims.groups", "must not be empty"),
     ("label: Microsoft", "claims: {groups: [a, 5]}", "claims.groups[1]", "must be text"),
     ("label: Microsoft", "label: [a]", "label", "must be text"),
     ("name: entra", "name: Entra", "name", "pattern '^[a-z][a-z0-9_-]{0,31}$'"),
@@ -143,7 +143,7 @@ IN_ENTRA = [
         "must be a GUID",
     ),
     ("tenant_id: 00000000-0000-0000-0000-00000000000A", "tenant_id: common", "tenant_id", "must be a GUID"),
-    ("client_id: 11111111-1111-1111-1111-111111111111", "client_id: ''", "client_id", "at least 1 character"),
+    ("client_id: 11111111-1111-1111-1111-111111111111", "client_id: ''", "client_id", "must not be empty"),
 ]
 
 
@@ -170,7 +170,7 @@ AT_THE_TOP = [
         "support_contact: data-platform@example.com",
         "support_contact: ''",
         "support_contact",
-        "at least 1 char",
+        "must not be empty",
     ),
     (
         "support_contact: data-platform@example.com",
@@ -952,13 +952,13 @@ def test_break_glass_and_the_public_role_are_nobody_unless_written(file: Path) -
     [
         ("break_glass: admin", "break_glass", "must be a list", ()),
         ("break_glass: {admin: 1}", "break_glass", "must be a list", ()),
-        ("break_glass: [admin, '']", "break_glass[1]", "at least 1 character", ("admin",)),
+        ("break_glass: [admin, '']", "break_glass[1]", "must not be empty", ("admin",)),
         (f"break_glass: [{'x' * 251}, admin]", "break_glass[0]", "at most 250 characters", ("admin",)),
         ("break_glass: [5, admin]", "break_glass[0]", "must be text", ("admin",)),
         ("break_glass: [admin, rescue, ADMIN]", "break_glass", "stands here twice", ("admin", "rescue")),
         (f"break_glass: {[f'n{n}' for n in range(21)]}", "break_glass", "at most 20 items", None),
         ("break_glass: [admin, '${UNSET_NAME}']", "break_glass[1]", "UNSET_NAME is not set", ("admin",)),
-        ("public_role: ''", "public_role", "at least 1 character", ()),
+        ("public_role: ''", "public_role", "must not be empty", ()),
         ("public_role: [Viewer]", "public_role", "must be text", ()),
     ],
 )

@@ -11,7 +11,6 @@ import pytest
 
 from airflow_sso import models
 from tests.review_world import Review, entra, federate
-from tests.stack import REPOSITORY
 
 RULES = (
     "group: airflow-admins, name: admins, roles: [Admin]",
@@ -56,26 +55,6 @@ def test_what_holds_is_counted(written: Review) -> None:
     told = written.json("test")
     assert told["failed"] == 0
     assert all(one["holds"] for one in told["expectations"])
-
-
-def test_the_page_shows_what_is_printed(review: Review) -> None:
-    page = (REPOSITORY / "docs" / "reviewing-access.md").read_text()
-    rules = [
-        "group: airflow-admins, roles: [Admin]",
-        "group: suspended, deny: true",
-        "group: 'airflow-team-*', roles: ['team-{1}']",
-        "app_role: Airflow.User, until: 2027-06-30, roles: [User]",
-        "client: nightly, for: machines, roles: [Op]",
-        "claim: department, equals: Finance, roles: [Viewer]",
-    ]
-    review.write("role_mapping.test.yaml", page.split("```yaml\n")[1].split("```")[0])
-    review.map(*rules, more="roles: {'team-*': {}}\n")
-    assert review.run("test")[:2] == (0, "5 expectations hold.\n")
-    rules[2] = rules[2].replace("'team-{1}'", "Viewer")
-    review.map(*rules)
-    code, out, _ = review.run("test")
-    assert code == 1
-    assert f"$ airflow-sso test\n{out}```" in page
 
 
 def test_in_a_process_of_its_own_nothing_else_is_on_its_output(written: Review) -> None:

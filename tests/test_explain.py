@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import update
 
-from airflow_sso import models
+from airflow_sso import config, in_force, models
 from airflow_sso.accounts import fab_users
 from airflow_sso.login import captured
 from airflow_sso.login.captured import Unreadable
@@ -34,7 +34,7 @@ from tests import saml
 from tests.review_world import People, Review, entra, federate
 from tests.stack import GROUPS
 from tests.test_assertion import ACS, AUDIENCE, METADATA
-from tests.test_mapping_diff import GUID, PAGE, _random_rules
+from tests.test_mapping_diff import GUID, _random_rules
 
 IDP = "https://idp.example.com"
 RULES = (
@@ -91,9 +91,26 @@ def test_a_person_rule_by_rule(company: Review) -> None:
         "\n"
         "They hold Admin, Viewer now.\n"
         "At the next sign-in or reading of the directory they gain team-a and lose Viewer.\n"
+        "What is not known yet can change that: claim department.\n"
     )
-    shown = out.replace(today(), "2027-01-31").replace("2026-07-01", "2027-01-30")
-    assert f"$ airflow-sso explain ada\n{shown}```" in PAGE
+
+
+def test_what_is_known_leaves_nothing_to_change(company: Review, people: People) -> None:
+    people.add("vera", {"group": ["ops"], "claim:department": ["Sales"]}, holds=("Op",))
+    assert lines(company.run("explain", "vera")[1])[-1] == (
+        "Nothing changes at the next sign-in or reading of the directory."
+    )
+
+
+def test_a_file_that_does_not_decide_is_not_named_as_what_did(company: Review) -> None:
+    settings = config.load(company.config).settings
+    assert settings
+    in_force.of(settings).activate("an operator")
+    assert ", by role_mapping.yaml on " in company.run("explain", "ada")[1]
+    company.map("group: admins, roles: [Admni]")
+    assert company.run("explain", "ada")[1].startswith(
+        "About ada, an account of Contoso, by generation 1, which is in force instead of role_mapping.yaml, on "
+    )
 
 
 def test_everything_can_be_listed(company: Review) -> None:
@@ -153,8 +170,9 @@ def test_roles_that_stay_although_no_rule_gives_them(company: Review, people: Pe
     people.add("hanna", {"group": ["ops"]}, holds=("Op", "User", "Auditor"), given=("Op",))
     company.map(*RULES, more=TEAMS + "manual_roles: keep\nprotected_roles: [Auditor]\n")
     _, out, _ = company.run("explain", "hanna")
-    assert lines(out)[-3:] == [
+    assert lines(out)[-4:] == [
         "Nothing changes at the next sign-in or reading of the directory.",
+        "What is not known yet can change that: claim department.",
         "Given by hand, and kept by manual_roles: keep: User.",
         "Protected, so that no sign-in takes it: Auditor.",
     ]

@@ -9,8 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from sqlalchemy import update
 
 from airflow_sso import cli, config, role_mapping
+from airflow_sso.accounts import fab_users
 from airflow_sso.cli import lint, mappings
 from airflow_sso.config import LoadedConfig
 from airflow_sso.role_mapping import BUILT_IN_ROLES
@@ -18,6 +20,7 @@ from airflow_sso.role_mapping.written import schema
 from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET
 from tests import stack as stacks
+from tests.review_world import People
 from tests.stack import GROUPS
 
 REPOSITORY = Path(__file__).parent.parent
@@ -82,6 +85,18 @@ def linted(file: Path, rules: str, *options: str) -> int:
             "no_match: makes everybody at the provider an Admin",
         ),
         ("  - {group: a, roles: [Op]}\nroles: {'team-*': {}}", "no rule gives a role by a pattern"),
+        (
+            "  - {group: 'a-*', roles: ['team-{1}']}",
+            "3:20: warning: rules[0].roles: gives nobody anything: no role under roles: can be 'team-{1}'; ",
+        ),
+        (
+            "  - {group: 'a-*', roles: ['t-{1}-x']}\nroles: {t-y: {}, x-t-x: {}, 'u-*': {}}",
+            "can be 't-{1}-x'",
+        ),
+        (
+            "  - {group: a, roles: [all]}\nroles: {all: {like: Admin}}",
+            "4:15: warning: roles.all.like: makes everybody with it an Admin in all but name",
+        ),
     ],
 )
 def test_what_is_most_likely_not_meant_is_remarked(
@@ -108,6 +123,10 @@ def test_what_is_most_likely_not_meant_is_remarked(
         "  - {app_role: a, for: machines, roles: [Op]}\n  - {app_role: a, roles: [Op]}",
         "  - {group: a, roles: [Op]}\n  - {app_role: a, roles: [Op]}",
         "  - {claim: c, equals: 1, roles: [Op]}\n  - {claim: c, equals: true, roles: [Op]}",
+        "  - {group: 'a-*', roles: ['t-{1}']}\nroles: {'t-*': {}}",
+        "  - {group: 'a-*', roles: ['{1}']}\nroles: {team: {like: Viewer}}",
+        "  - {group: 'a-*', roles: ['t-{1}-x']}\nroles: {t-y-x: {}}",
+        "  - {group: 'a-*', roles: ['t-{1}-x']}\nroles: {'t-y*': {}}",
     ],
 )
 def test_what_may_well_be_meant_is_not(file: Path, capsys: pytest.CaptureFixture[str], rules: str) -> None:
@@ -226,6 +245,35 @@ def test_a_directory_that_does_not_answer_is_no_finding(
     assert "rules[" not in told.out
     assert "note: entra: groups were not looked up: " in told.err
     assert "GroupMember.Read.All" in told.err
+
+
+# --- beside Airflow's database -------------------------------------------------------------------------------
+
+
+def test_a_resource_that_airflow_does_not_have_is_remarked(
+    file: Path, people: People, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = (
+        "  - {group: a, roles: [x]}\n"
+        "roles: {x: {permissions: {Audit Log: [can_read], Audit Logs: [can_read], Zebras: [can_read]}}}"
+    )
+    roles = fab_users.role_table()
+    renamed = update(roles).where(roles.c.name == "Admin").values(name="nobody")
+    with people.world.engine.begin() as connection:
+        fab_users.add_absent(connection, fab_users.permission_tables().resources, [{"name": "Audit Logs"}])
+        connection.execute(renamed)
+    assert linted(file, rules) == 0
+    assert capsys.readouterr().out == "No fault found.\n", "before its first server Airflow has none at all"
+    with people.world.engine.begin() as connection:
+        connection.execute(update(roles).where(roles.c.name == "nobody").values(name="Admin"))
+    assert linted(file, rules) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "role_mapping.yaml:4:27: warning: roles.x.permissions.Audit Log: Airflow has no resource of this name; "
+        "did you mean 'Audit Logs'?",
+        "role_mapping.yaml:4:74: warning: roles.x.permissions.Zebras: Airflow has no resource of this name; "
+        "Security > List Roles shows its names",
+        "No fault found.",
+    ]
 
 
 # --- the schema ---------------------------------------------------------------------------------------------

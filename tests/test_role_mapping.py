@@ -134,7 +134,7 @@ def test_a_truth_value_and_a_one_are_different_things() -> None:
     [
         ("", "is empty"),
         ("rules: []", "role_mapping.yaml:1:1: version: is required"),
-        ("version: 2\nrules: []", "role_mapping.yaml:1:1: version: input should be 1"),
+        ("version: 2\nrules: []", "role_mapping.yaml:1:1: version: must be 1"),
         (
             "version: 1\nrules:\n  - {group: g, roles: [Opp]}",
             "3:24: rules[0].roles[0]: there is no role 'Opp'; did you",
@@ -156,6 +156,17 @@ def test_a_truth_value_and_a_one_are_different_things() -> None:
         ),
         ("version: 1\nrules:\n  - {group: g, group: h, roles: [Op]}", "is written twice"),
         ("version: 1\nrules: [}", "is not valid YAML"),
+        (
+            "version: 1\nrules:\n  - {group: g, roles: [Op]\n  - {group: h, roles: [Op]}",
+            "4:3: is not valid YAML: expected ',' or '}', but got '-'; the bracket in line 3 is not closed",
+        ),
+        ("version: 1\nrules:\n  - {group: *, roles: [Op]}", "a star stands in quotes: '*-admins'"),
+        ("version: 1\nrules:\n  - {group: *-ops, roles: [Op]}", "a star stands in quotes: '*-admins'"),
+        (
+            "version: 1\nrules:\n  - {group: g-*, roles: [t-{1}]}",
+            "brackets in it stands in quotes: 'team-{1}'",
+        ),
+        ("version: 1\nrules:\n  - {group: g-*, roles: t-{1}}", "brackets in it stands in quotes: 'team-{1}'"),
         ("version: 1\nrules: []\nno_match: [Nobody]", "no_match[0]: there is no role 'Nobody'"),
         ("version: 1\nrules:\n  - {group: g, roles: []}", "at least one role"),
         (

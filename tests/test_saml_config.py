@@ -82,7 +82,7 @@ FAULTS = [
     ("vendor: generic", "vendor: generic\n    idp_initiated: allow", "idp_initiated", "'restart', 'refuse'"),
     ("vendor: generic", "vendor: generic\n    metadata_fingerprint: abc", "metadata_fingerprint", "SHA-256"),
     ("vendor: generic", "vendor: generic\n    claims: {subject: [uid, NameID]}", "", "NameID stands alone"),
-    ("vendor: generic", "vendor: generic\n    entity_id: ''", "entity_id", "at least 1"),
+    ("vendor: generic", "vendor: generic\n    entity_id: ''", "entity_id", "must not be empty"),
     (
         "private_key: {file: KEY}",
         "private_key: {file: ANOTHER}",

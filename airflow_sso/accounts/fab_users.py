@@ -195,6 +195,14 @@ def permission_tables() -> PermissionTables:
     return PermissionTables(*(_tables()[name] for name in names))
 
 
+def resource_names(connection: Connection) -> frozenset[str] | None:
+    """What Airflow asks permissions on; ``None`` before its first server has filled the table."""
+    if "Admin" not in role_names(connection):
+        return None
+    resources = permission_tables().resources
+    return frozenset(connection.scalars(select(resources.c.name)))
+
+
 def add_absent(connection: Connection, into: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add the rows that are not there; one that another hand adds at the same moment is no fault.
 

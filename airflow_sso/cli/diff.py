@@ -136,7 +136,12 @@ def _summary(found: Comparison, called: Callable[[str], str] = str) -> Iterator[
         gone = sum(one.loses_everything for one in found.unknown)
         if gone:
             yield f"{gone:,} of these may lose everything."
-    stay = f"{people(found.unchanged)} {'stays as they are' if found.unchanged == 1 else 'stay as they are'}."
+    everybody = len(found.changed) + len(found.unknown) + found.unchanged
+    if not everybody:
+        yield "Nobody has signed in through a provider yet, so there is nobody to compare for."
+        return
+    who = people(found.unchanged) if found.unchanged else "Nobody"
+    stay = f"{who} {'stays' if found.unchanged < 2 else 'stay'} as they are."
     yield stay if found.changed or found.unknown else f"Nobody gains or loses anything; {stay}"
 
 
@@ -174,7 +179,8 @@ def _unknown(one: Difference) -> str:
 
 def _certain(one: Difference) -> str:
     gains = f"gains {listed(one.gains)}" if one.gains else ""
-    loses = f"loses {listed(one.loses)}" if one.loses and not one.loses_everything else ""
+    # What is not known may give these roles still.
+    loses = f"may lose {listed(one.loses)}" if one.loses and not one.loses_everything else ""
     gone = "may lose everything" if one.loses_everything else ""
     return "; ".join(filter(None, (gone, gains, loses))) or "nothing"
 

@@ -87,7 +87,7 @@ def explain(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     except _Stop as stop:
         print(*stop.lines, sep="\n", file=sys.stderr)
         return stop.code
-    where = options.mapping or str(loaded.settings.role_mapping_file)
+    where = options.mapping or mappings.where(loaded.settings)
     told = explained.told(known, mapping, where, models.now().date(), there)
     if options.json:
         print(json.dumps(explained.as_json(told), indent=2))

@@ -220,6 +220,10 @@ def _account(told: Told, account: Account) -> Iterator[str]:
         if changes
         else "Nothing changes at the next sign-in or reading of the directory."
     )
+    open_rules = [one for one in told.rules if one.holds is None and one.counts]
+    missing = sorted({fact for one in open_rules for fact in one.unknown})
+    if missing:
+        yield f"What is not known yet can change that: {', '.join(map(spoken, missing))}."
     if told.by_hand:
         yield f"Given by hand, and kept by manual_roles: keep: {listed(told.by_hand)}."
     if told.protected:

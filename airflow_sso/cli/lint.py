@@ -7,14 +7,17 @@ Airflow's database nor ``sso.yaml`` to look at a mapping file alone.
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sso import in_force, models, yaml_document
+from airflow_sso import database, in_force, models, yaml_document
+from airflow_sso.accounts import fab_users
 from airflow_sso.cli import findings, mappings
 from airflow_sso.cli.findings import Finding, Format
 from airflow_sso.cli.outcome import FINDINGS, OK
@@ -24,6 +27,7 @@ from airflow_sso.errors import SsoError
 from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, Rule, understand
 from airflow_sso.role_mapping.advice import advice
 from airflow_sso.role_mapping.conditions import Test, tests
+from airflow_sso.role_mapping.rules import PLACEHOLDER
 from airflow_sso.role_mapping.written import schema
 from airflow_sso.sync import blind_spots, directories
 from airflow_sso.sync.directories import Directory
@@ -65,12 +69,59 @@ def _found(options: argparse.Namespace, loaded: LoadedConfig) -> Iterator[Findin
     if mapping is None:
         return
     remarks = advice(mapping, document, models.now().date())
+    remarks += _about_owned_roles(mapping, document)
     if loaded.settings and options.file is None:
         remarks += _not_taken(loaded.settings, document)
     if loaded.settings:
         remarks += _about_the_company(loaded.settings, mapping, document, offline=options.offline)
-    for remark in sorted(remarks, key=lambda one: (one.line or 0, one.message)):
+    for remark in sorted(remarks, key=lambda one: (one.line or 0, one.column or 0, one.message)):
         yield Finding("advice", remark)
+
+
+def _about_owned_roles(mapping: Mapping, document: Document) -> list[Fault]:
+    """Patterns that can give none of them, roles that open everything, permissions that Airflow lacks."""
+    remarks = []
+    for rule in mapping.rules:
+        for template in rule.templates:
+            if not _may_be_made(template, mapping):
+                message = (
+                    f"gives nobody anything: no role under roles: can be {template!r}; write them there, or, "
+                    'for roles that were made by hand, how their names begin: "team-*": {}'
+                )
+                remarks.append(document.fault(("rules", rule.number - 1, "roles"), message))
+    there = _resources_there() if any(role.permissions for role in mapping.owned_roles) else None
+    for role in mapping.owned_roles:
+        if role.like == "Admin":
+            message = "makes everybody with it an Admin in all but name"
+            remarks.append(document.fault(("roles", role.name, "like"), message))
+        if there is None:
+            continue
+        for resource in sorted({resource for _action, resource in role.permissions} - there):
+            # Those of single DAGs have a colon; they are many, and never what was meant.
+            close = difflib.get_close_matches(resource, [one for one in there if ":" not in one], n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else "; Security > List Roles shows its names"
+            place = ("roles", role.name, "permissions", resource)
+            remarks.append(document.fault(place, f"Airflow has no resource of this name{hint}"))
+    return remarks
+
+
+def _may_be_made(template: str, mapping: Mapping) -> bool:
+    """Whether some name that a pattern catches makes a role that may be given."""
+    start = PLACEHOLDER.split(template)[0]
+    if any(start.startswith(one) or one.startswith(start) for one in mapping.role_prefixes):
+        return True
+    parts = (re.escape(part) for part in PLACEHOLDER.sub("\0", template).split("\0"))
+    name = re.compile(".*".join(parts))
+    return any(name.fullmatch(role.name) for role in mapping.owned_roles)
+
+
+def _resources_there() -> frozenset[str] | None:
+    """What Airflow asks permissions on, if its database tells."""
+    try:
+        with database.transaction() as connection:
+            return fab_users.resource_names(connection)
+    except SQLAlchemyError:
+        return None
 
 
 def _not_taken(settings: Settings, document: Document) -> list[Fault]:

@@ -45,6 +45,18 @@ def in_force_now(settings: Settings) -> Mapping:
         return of_file(settings.role_mapping_file, None)
 
 
+def where(settings: Settings) -> str:
+    """Where what :func:`in_force_now` found is written: the file, unless another version is in force."""
+    decides, path = in_force.of(settings), str(settings.role_mapping_file)
+    try:
+        decides.look()
+    except (ConfigurationFaulty, SQLAlchemyError, TablesMissing):
+        return path
+    if decides.generation is None or not decides.why_not_taken:
+        return path
+    return f"generation {decides.generation.number}, which is in force instead of {path},"
+
+
 def of_file(path: Path, known_roles: Collection[str] | None) -> Mapping:
     """The mapping of a file.
 
@@ -60,7 +72,7 @@ def of_file(path: Path, known_roles: Collection[str] | None) -> Mapping:
 def say(faulty: MappingFaulty) -> None:
     """Every fault, as ``lint`` prints it."""
     print(*faulty.faults, sep="\n", file=sys.stderr)
-    print("Mend these first; airflow-sso lint checks the mapping in force again.", file=sys.stderr)
+    print("Mend these first; airflow-sso lint FILE checks again.", file=sys.stderr)
 
 
 def roles_there(*, otherwise: str) -> frozenset[str] | None:
