@@ -167,13 +167,16 @@ class _Compiler:
         if len(catching) != 1 or _is_under_not_or_any(rule.condition):
             self._document.add(
                 at,
-                f"{{{asked}}} takes what one pattern of the rule caught, alone or under all; it has not one",
+                f"{{{asked}}} stands for what a pattern catches: the rule must ask for exactly one, such as "
+                "team-*, by itself or under all",
             )
             return
         caught = next(iter(catching))[1].groups
         if asked > caught:
             self._document.add(
-                at, f"{{{asked}}} is caught by nothing: the pattern catches {caught or 'nothing'}"
+                at,
+                f"{{{asked}}} is caught by nothing: the pattern catches "
+                + (f"{{1}}{f' to {{{caught}}}' if caught > 1 else ' alone'}" if caught else "nothing"),
             )
 
     def _data(self, place: Place, key: str) -> object:

@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -43,6 +44,7 @@ _TEXT_SCHEMA = {
         },
     ]
 }
+_ACTION = r"^(can_[a-z_]+|menu_access)$"
 _SCALAR_SCHEMA = {"type": ["string", "integer", "boolean"]}
 
 
@@ -74,6 +76,8 @@ def _scalar(value: object) -> object:
         raise ValueError("must not be empty")
     if isinstance(value, str | bool | int):
         return value
+    if isinstance(value, list):
+        raise ValueError("is one value; for one of several write in: [Berlin, Paris]")
     raise ValueError("must be text, a whole number, true or false")
 
 
@@ -113,6 +117,14 @@ def _networks(value: object) -> object:
         raise ValueError(f"must be networks, such as 10.0.0.0/8: {cause}") from None
 
 
+def _action(value: str) -> str:
+    if not re.fullmatch(_ACTION, value):
+        raise ValueError(
+            "must be an action as Airflow names it: can_read, can_create, can_edit, can_delete or menu_access"
+        )
+    return value
+
+
 Text = Annotated[str | Expression, BeforeValidator(_text), WithJsonSchema(_TEXT_SCHEMA)]
 Scalar = Annotated[Value, BeforeValidator(_scalar), WithJsonSchema(_SCALAR_SCHEMA)]
 Scalars = Annotated[
@@ -120,6 +132,7 @@ Scalars = Annotated[
     BeforeValidator(_scalars),
     WithJsonSchema({"type": "array", "minItems": 1, "items": _SCALAR_SCHEMA}),
 ]
+Action = Annotated[str, AfterValidator(_action), WithJsonSchema({"type": "string", "pattern": _ACTION})]
 RoleName = Annotated[str, Field(min_length=1, max_length=_LONGEST_ROLE)]
 RoleNames = Annotated[
     tuple[RoleName, ...],
@@ -179,7 +192,7 @@ class _ClaimTest(_Strict):
         if self.claim is not None and len(written) != 1:
             raise ValueError(
                 "claim goes with exactly one of equals, in, contains, matches: "
-                "{claim: department, equals: Finance, roles: [...]}"
+                "{claim: department, equals: Finance}"
             )
 
 
@@ -277,7 +290,7 @@ class WrittenRole(_Strict):
 
     like: RoleName | None = None
     """The role whose permissions it has too."""
-    permissions: Mapping[str, tuple[Annotated[str, Field(pattern=r"^(can_[a-z_]+|menu_access)$")], ...]] = {}
+    permissions: Mapping[str, tuple[Action, ...]] = {}
     """What it may do, by Airflow's names: resource, and the actions on it."""
     dags: Mapping[str, tuple[Literal["read", "edit", "delete", "trigger"], ...]] = {}
     """What it may do with DAGs, by a pattern of their ids."""
