@@ -29,6 +29,9 @@ from airflow_sso.sync import blind_spots, directories
 from airflow_sso.sync.directories import Directory
 from airflow_sso.yaml_document import Document, Fault
 
+#: Claims about a sign-in that OpenID Connect alone has; SAML tells of its context (acr) and its time.
+_NEVER_IN_SAML = frozenset({"amr", "acrs"})
+
 
 def lint(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     """List every fault of ``sso.yaml`` and the role mapping, or of one mapping file."""
@@ -88,7 +91,7 @@ def _about_the_company(
     settings: Settings, mapping: Mapping, document: Document, *, offline: bool
 ) -> list[Fault]:
     """What only shows beside the providers: names of none of them, facts that their directories lack."""
-    remarks = []
+    remarks = _about_requirements(settings, mapping, document)
     for rule in mapping.rules:
         for test in tests(rule.condition):
             strangers = [value for value in test.values if value not in settings.providers]
@@ -106,6 +109,21 @@ def _about_the_company(
             follows_patterns=one.reader.follows_patterns,
         ):
             remarks.append(document.fault(("rules", number - 1), sentence))
+    return remarks
+
+
+def _about_requirements(settings: Settings, mapping: Mapping, document: Document) -> list[Fault]:
+    """What must hold of every sign-in, and what nobody of a provider could ever show."""
+    remarks = []
+    for number, one in enumerate(mapping.require):
+        claim = one.test.fact.removeprefix("claim:") if one.test else None
+        for name, provider in settings.providers.items():
+            if provider.protocol == "saml" and claim in _NEVER_IN_SAML:
+                message = (
+                    f"nobody can sign in through {name}, unless it sends an attribute called {claim}: "
+                    "what SAML tells of how somebody signed in is acr"
+                )
+                remarks.append(document.fault(("require", number), message))
     return remarks
 
 
