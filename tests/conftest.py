@@ -39,6 +39,15 @@ _TOGETHER = (
     (re.compile(r"\bairflow_saml\b|\btalk: "), "saml"),
     (re.compile(r"\bairflow(_two)?: Stack\b"), "airflow"),
 )
+#: Groups and modules that take minutes begin first, so that none of them is alone at the end.
+_LONGEST = (
+    "airflow",
+    "tests/test_faults.py",
+    "saml",
+    "leavers",
+    "tests/test_revocation.py",
+    "tests/test_doors.py",
+)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -48,11 +57,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from xdist.scheduler import LoadScopeScheduling
 
+    config.option.loadscopereorder = False  # by number of tests, of which the longest have the fewest
+
     class Together(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             return _group(nodeid.partition("::")[0])
 
     return Together(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order in which those processes take them."""
+    if getattr(config.option, "loadgroup", False):
+        items.sort(key=lambda item: _rank(_group(item.nodeid.partition("::")[0])))
+
+
+def _rank(group: str) -> int:
+    return _LONGEST.index(group) if group in _LONGEST else len(_LONGEST)
 
 
 @functools.cache

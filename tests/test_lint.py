@@ -95,7 +95,15 @@ def linted(file: Path, rules: str, *options: str) -> int:
         ),
         (
             "  - {group: a, roles: [all]}\nroles: {all: {like: Admin}}",
-            "4:15: warning: roles.all.like: makes everybody with it an Admin in all but name",
+            "roles.all: whoever has it may do everything that an Admin may",
+        ),
+        (
+            "  - {group: a, roles: [all]}\nroles: {all: {permissions: {Roles: [can_read, can_edit]}}}",
+            "roles.all: whoever has it can give themselves every role, that of an Admin too",
+        ),
+        (
+            "  - {group: a, roles: [all]}\nprotected_roles: [Op]\nroles: {all: {like: Op}}",
+            "roles.all: whoever has it may do what Op may, which is one of protected_roles",
         ),
     ],
 )
@@ -127,6 +135,7 @@ def test_what_is_most_likely_not_meant_is_remarked(
         "  - {group: 'a-*', roles: ['{1}']}\nroles: {team: {like: Viewer}}",
         "  - {group: 'a-*', roles: ['t-{1}-x']}\nroles: {t-y-x: {}}",
         "  - {group: 'a-*', roles: ['t-{1}-x']}\nroles: {'t-y*': {}}",
+        "  - {group: a, roles: [t]}\nroles: {t: {like: Op, permissions: {Roles: [can_read]}, dags: {'*': [edit]}}}",
     ],
 )
 def test_what_may_well_be_meant_is_not(file: Path, capsys: pytest.CaptureFixture[str], rules: str) -> None:
@@ -233,6 +242,45 @@ def test_groups_that_the_directory_lacks_or_calls_otherwise_are_remarked(
     ]
     assert beside(company, file, rules, "--offline") == 0
     assert "has no group" not in capsys.readouterr().out
+
+
+def test_roles_that_are_as_good_as_an_admins_are_remarked_wherever_they_are_given(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = "  - {group: a, roles: [Op]}\nno_match: [two]\nroles: {two: {like: one}, one: {like: Admin}}"
+    assert linted(file, rules) == 0
+    told = [line.partition("warning: ")[2] for line in capsys.readouterr().out.splitlines()[:-1]]
+    assert sorted(told) == [
+        "no_match: gives everybody what only an Admin should have",
+        "roles.one: whoever has it may do everything that an Admin may",
+        "roles.two: whoever has it may do everything that an Admin may",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("claim", "is_remarked"), [("amr", True), ("acrs", True), ("acr", False), ("x", False)]
+)
+def test_what_no_saml_sign_in_can_show_is_remarked(
+    file: Path, capsys: pytest.CaptureFixture[str], claim: str, is_remarked: bool
+) -> None:
+    metadata = file.with_name("idp.xml")
+    metadata.write_text("<EntityDescriptor/>")
+    entry = {
+        "name": "ping",
+        "vendor": "generic",
+        "protocol": "saml",
+        "metadata_file": str(metadata),
+        "claims": {"subject": "entryUUID"},
+    }
+    sso = file.with_name("sso.yaml")
+    written = {"external_url": "http://localhost", "role_mapping_file": str(file), "providers": [entry]}
+    sso.write_text(yaml.safe_dump(written))
+    loaded = config.load(sso)
+    assert loaded.settings is not None, loaded.faults
+    require = f"[{{claim: {claim}, contains: mfa}}, {{claim: auth_time, within: 8h}}]"
+    rules = f"  - {{group: a, roles: [Op]}}\nrequire: {require}"
+    assert beside(loaded, file, rules, "--offline") == 0
+    assert ("nobody can sign in through ping" in capsys.readouterr().out) is is_remarked
 
 
 def test_a_directory_that_does_not_answer_is_no_finding(

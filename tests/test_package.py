@@ -107,7 +107,9 @@ def contents(wheel: Path) -> set[str]:
 def expected_contents() -> set[str]:
     """Every file of the package and of the pages, found by looking and not by asking setup.cfg."""
     package = {
-        path for path in (REPOSITORY / "airflow_sso").rglob("*") if path.suffix in (".py", ".typed", ".ini", ".json")
+        path
+        for path in (REPOSITORY / "airflow_sso").rglob("*")
+        if path.suffix in (".py", ".typed", ".ini", ".json")
     }
     pages = {
         path for path in (REPOSITORY / "templates").rglob("*") if path.suffix in (".py", ".html", ".css")

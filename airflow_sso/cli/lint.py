@@ -33,6 +33,9 @@ from airflow_sso.sync import blind_spots, directories
 from airflow_sso.sync.directories import Directory
 from airflow_sso.yaml_document import Document, Fault
 
+#: Claims about a sign-in that OpenID Connect alone has; SAML tells of its context (acr) and its time.
+_NEVER_IN_SAML = frozenset({"amr", "acrs"})
+
 
 def lint(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     """List every fault of ``sso.yaml`` and the role mapping, or of one mapping file."""
@@ -91,9 +94,6 @@ def _about_owned_roles(mapping: Mapping, document: Document) -> list[Fault]:
                 remarks.append(document.fault(("rules", rule.number - 1, "roles"), message))
     there = _resources_there() if any(role.permissions for role in mapping.owned_roles) else None
     for role in mapping.owned_roles:
-        if role.like == "Admin":
-            message = "makes everybody with it an Admin in all but name"
-            remarks.append(document.fault(("roles", role.name, "like"), message))
         if there is None:
             continue
         for resource in sorted({resource for _action, resource in role.permissions} - there):
@@ -139,7 +139,7 @@ def _about_the_company(
     settings: Settings, mapping: Mapping, document: Document, *, offline: bool
 ) -> list[Fault]:
     """What only shows beside the providers: names of none of them, facts that their directories lack."""
-    remarks = []
+    remarks = _about_requirements(settings, mapping, document)
     for rule in mapping.rules:
         for test in tests(rule.condition):
             strangers = [value for value in test.values if value not in settings.providers]
@@ -157,6 +157,21 @@ def _about_the_company(
             follows_patterns=one.reader.follows_patterns,
         ):
             remarks.append(document.fault(("rules", number - 1), sentence))
+    return remarks
+
+
+def _about_requirements(settings: Settings, mapping: Mapping, document: Document) -> list[Fault]:
+    """What must hold of every sign-in, and what nobody of a provider could ever show."""
+    remarks = []
+    for number, one in enumerate(mapping.require):
+        claim = one.test.fact.removeprefix("claim:") if one.test else None
+        for name, provider in settings.providers.items():
+            if provider.protocol == "saml" and claim in _NEVER_IN_SAML:
+                message = (
+                    f"nobody can sign in through {name}, unless it sends an attribute called {claim}: "
+                    "what SAML tells of how somebody signed in is acr"
+                )
+                remarks.append(document.fault(("require", number), message))
     return remarks
 
 

@@ -155,7 +155,7 @@ def gather(doors: Doors, user_id: int) -> MyAccess | None:
 def _mapping(doors: Doors) -> RoleMapping | None:
     """``None`` when there is none in force: this page is for such moments too."""
     try:
-        return doors.current_mapping()
+        return doors.mapping.look() if doors.mapping else None
     except ConfigurationFaulty:
         return None
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from collections.abc import Mapping as MappingOf
 from datetime import date
 
 from airflow_sso.role_mapping.conditions import All, AnyOf, Condition, Not, Test, sameness, tests
-from airflow_sso.role_mapping.rules import Mapping, Rule
+from airflow_sso.role_mapping.rules import Mapping, OwnedRole, Rule
 from airflow_sso.role_mapping.values import Haystack, Pattern, Value, key_of
 from airflow_sso.yaml_document import Document, Fault
 
+#: What lets somebody change who may do what, by Airflow's names.
+_GIVES_ROLES = frozenset({"Users", "Roles", "Permissions", "Permission Views"})
+_CHANGES = frozenset({"can_create", "can_edit"})
 _SINGLE_VALUED = frozenset({"provider", "protocol"})
 
 
@@ -25,12 +29,35 @@ def advice(mapping: Mapping, document: Document, on: date) -> list[Fault]:
     :param on: the day (UTC) from which on rules are to count.
     """
     found = list(_about_rules(mapping, document, on))
+    grave = {name: why for name, why in _grave(mapping).items() if why}
     if "Admin" in mapping.no_match:
         found.append(document.fault(("no_match",), "makes everybody at the provider an Admin"))
+    elif mapping.no_match & grave.keys():
+        found.append(document.fault(("no_match",), "gives everybody what only an Admin should have"))
+    found += [document.fault(("roles", name), why) for name, why in grave.items()]
     for name in mapping.role_prefixes:
         if not any(rule.templates for rule in mapping.rules):
             found.append(document.fault(("roles", f"{name}*"), "no rule gives a role by a pattern"))
     return found
+
+
+def _grave(mapping: Mapping) -> dict[str, str | None]:
+    """Of each role that the file makes, why whoever has it may do as much as an Admin."""
+    owned = {role.name: role for role in mapping.owned_roles}
+    return {name: _why_grave(role, owned, mapping.protected_roles) for name, role in owned.items()}
+
+
+def _why_grave(role: OwnedRole, owned: MappingOf[str, OwnedRole], protected: frozenset[str]) -> str | None:
+    at: OwnedRole | None = role
+    while at is not None:  # no file without faults has a circle
+        if any(resource in _GIVES_ROLES and action in _CHANGES for action, resource in at.permissions):
+            return "whoever has it can give themselves every role, that of an Admin too"
+        if at.like == "Admin":
+            return "whoever has it may do everything that an Admin may"
+        if at.like in protected:
+            return f"whoever has it may do what {at.like} may, which is one of protected_roles"
+        at = owned.get(at.like or "")
+    return None
 
 
 def _about_rules(mapping: Mapping, document: Document, on: date) -> Iterator[Fault]:
