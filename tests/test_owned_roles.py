@@ -22,6 +22,7 @@ from airflow_sso.audit import Journal
 from airflow_sso.role_mapping import OwnedRole
 from tests import sync_world
 from tests.stack import GROUPS, Stack, Visitor
+from tests.test_role_mapping import mapping as mapped
 
 #: Airflow's own security manager is loaded here, and with it what it loads.
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
@@ -622,10 +623,19 @@ class Company:
         with home.start("command", *arguments) as command:
             assert command.wait(180) == 0, command.log_tail()
 
+    def map(self, *rules: dict[str, Any]) -> None:
+        """The running servers keep the roles as well, so that they have to be told of them."""
+        owned = {
+            one.name: {"like": one.like, "dags": {pattern: sorted(words) for pattern, words in one.dags}}
+            for one in OWNED
+        }
+        self.stack.map({"version": 1, "rules": list(rules), "roles": owned})
+        self.stack.generation()
+
     def person(self, name: str, role_name: str) -> Visitor:
         """Somebody signed in, whom the mapping gives one role."""
         group = {"vera": "airflow_prod_viewer", "otto": "airflow_prod_op", "ada": "airflow_prod_admin"}[name]
-        self.stack.map({"version": 1, "rules": [{"group": GROUPS[group], "roles": [role_name]}]})
+        self.map({"group": GROUPS[group], "roles": [role_name]})
         visitor = self.stack.visitor()
         visitor.sign_in(name)
         assert self.stack.roles_of(f"{name}@contoso.example") == {role_name}
@@ -654,6 +664,7 @@ def three_dags(shared_airflow: Stack) -> Iterator[Company]:
 def company(airflow: Stack, three_dags: Company) -> Company:
     """The roles are as the file says."""
     del airflow
+    three_dags.map()
     three_dags.keep(*OWNED)
     return three_dags
 
@@ -771,11 +782,11 @@ def test_airflows_own_synchronisation_and_ours_live_together(company: Company) -
     )
     assert company.of("auditors") == {("can_read", "DAGs"), HOME}
     assert company.of("by-hand") == {("can_read", "DAG:payments_weekly"), HOME}
-    assert before - company.of(TEAM.name) == on("payments_weekly", "edit", "trigger"), "the DAG names it not"
-    assert company.is_out_of_date(*OWNED)
+    # The DAG names it not; the server that runs beside may have given it back by now.
+    assert before - company.of(TEAM.name) in (on("payments_weekly", "edit", "trigger"), set())
 
     viewer, admin = company.of("Viewer"), company.of("Admin")
-    assert company.keep(*OWNED)
+    company.keep(*OWNED)
     assert company.of(TEAM.name) == before
     assert company.of("auditors") == {("can_read", "DAGs"), HOME}
     assert company.of("by-hand") == {("can_read", "DAG:payments_weekly"), HOME}
@@ -783,6 +794,36 @@ def test_airflows_own_synchronisation_and_ours_live_together(company: Company) -
 
     company.airflow("sync-perm")
     assert not company.is_out_of_date(*OWNED), "what a start of Airflow does"
+
+
+# --- taken out of roles:, and named by a rule ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rest", "stays"),
+    [
+        ("rules: [{group: g, roles: [team-payments]}]", True),
+        ("rules: []\nno_match: [team-payments]", True),
+        ("rules: []\nprotected_roles: [team-payments]", True),
+        ("rules: [{group: 'g-*', roles: ['team-{1}']}]\nroles: {'team-*': {}}", True),
+        ("rules: [{group: 'g-*', roles: ['team-{1}']}]", False),
+        ("rules: [{group: g, roles: [Viewer]}]", False),
+    ],
+)
+def test_a_role_that_rules_go_on_giving_stays_though_nobody_holds_it_yet(
+    airflow_db: Airflow, rest: str, stays: bool
+) -> None:
+    """Whoever hands a role over to the page of roles keeps the rule; lint has said that the role is there."""
+    airflow_db.settle(role(dags={"*": ["read"]}))
+    rules = mapped(rest, ROLE)
+    for _ in range(2):
+        with airflow_db.engine.begin() as connection:
+            owned_roles.keep(connection, Journal("TEST-KEEP"), rules.owned_roles, rules.names)
+        assert (airflow_db.of(ROLE) is not None) is stays
+    with airflow_db.engine.connect() as connection:
+        assert not owned_roles.is_out_of_date(connection, rules.owned_roles, rules.names)
+        # With the last rule it goes.
+        assert owned_roles.is_out_of_date(connection, ()) is stays
 
 
 # --- names that a database takes for one ------------------------------------------------------------------

@@ -36,9 +36,9 @@ def decide(person: Identity, rules: Mapping) -> RoleDecision:
     return role_mapping.decide(person, rules, TODAY)
 
 
-def mapping(text: str) -> Mapping:
+def mapping(text: str, *roles: str) -> Mapping:
     document = yaml_document.parse(f"version: 1\n{text}", "role_mapping.yaml")
-    found = understand(document, BUILT_IN_ROLES)
+    found = understand(document, {*BUILT_IN_ROLES, *roles})
     assert found is not None, document.faults
     return found
 

@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -41,7 +41,17 @@ _BELIEVED = 600.0  # seconds
 _SAME_AGAIN = 3600.0  # seconds
 
 
-def keep(connection: Connection, journal: Journal, owned: Collection[OwnedRole]) -> bool:
+#: Whether the mapping needs a role of this name though it does not own it.
+IsNamed = Callable[[str], bool]
+
+
+def _never(_name: str) -> bool:
+    return False
+
+
+def keep(
+    connection: Connection, journal: Journal, owned: Collection[OwnedRole], is_named: IsNamed = _never
+) -> bool:
     """Make the roles in Airflow's tables what the mapping file says; True when something was changed.
 
     In the caller's transaction, as the first thing in it: what it reads must be what others have committed.
@@ -49,12 +59,13 @@ def keep(connection: Connection, journal: Journal, owned: Collection[OwnedRole])
     :param owned: every role under ``roles:`` of the mapping in force. A role of that name that somebody made
         by hand is taken over; one that was owned and is not among them is released, and goes when nobody
         holds it.
+    :param is_named: of a released role, whether rules go on giving it: then it stays, as if made by hand.
     :raises IntegrityError: another replica has just made the same roles; do it again, with a new journal.
         MySQL says ``OperationalError`` (a deadlock) where neither had made any before.
     """
     by_name = _by_name(owned)
     _lock(connection)
-    look = _look(connection, by_name)
+    look = _look(connection, by_name, is_named)
     plan = _plan(connection, by_name, look)
     if not plan.carry_out(connection, journal):
         _remember(connection, by_name, look)
@@ -62,14 +73,14 @@ def keep(connection: Connection, journal: Journal, owned: Collection[OwnedRole])
     return True
 
 
-def is_out_of_date(connection: Connection, owned: Collection[OwnedRole]) -> bool:
+def is_out_of_date(connection: Connection, owned: Collection[OwnedRole], is_named: IsNamed = _never) -> bool:
     """Whether :func:`keep` has something to do. Cheap enough for every few seconds.
 
     A few small statements while nothing happens: what they see is compared with what was seen when
     everything was in order. Only where it differs, all permissions are read.
     """
     by_name = _by_name(owned)
-    look = _look(connection, by_name)
+    look = _look(connection, by_name, is_named)
     if not by_name and not look.registry:
         return False
     if _is_remembered(connection, by_name, look):
@@ -108,13 +119,15 @@ class _Look:
     held: frozenset[int]
     """Those of the released ones that somebody holds."""
     dag_ids: frozenset[str]
+    named: frozenset[str]
+    """Those of the released ones that the mapping needs all the same."""
 
 
-def _look(connection: Connection, owned: Mapping[str, OwnedRole]) -> _Look:
+def _look(connection: Connection, owned: Mapping[str, OwnedRole], is_named: IsNamed = _never) -> _Look:
     rows = connection.execute(select(owned_roles.c.name, owned_roles.c.released_at))
     registry = {row.name: row.released_at for row in rows}
     if not registry and not owned:
-        return _Look({}, {}, frozenset(), frozenset())
+        return _Look({}, {}, frozenset(), frozenset(), frozenset())
     names = {*registry, *owned, *_likes(owned)}
     roles = role_permissions.seen(connection, names)
     released = [roles[name].role_id for name in registry if name not in owned and name in roles]
@@ -123,6 +136,7 @@ def _look(connection: Connection, owned: Mapping[str, OwnedRole]) -> _Look:
         roles,
         role_permissions.held_roles(connection, released),
         fab_users.dag_ids(connection),
+        frozenset(name for name in registry if name not in owned and is_named(name)),
     )
 
 
@@ -214,7 +228,8 @@ def _plan(connection: Connection, owned: Mapping[str, OwnedRole], look: _Look) -
         if released_at is None:
             plan.release.append(name)
         role = look.roles.get(name)
-        if role is None or not (role.role_id in look.held or name in likes or name == public):
+        needed = name in likes or name in look.named or name == public
+        if role is None or not (role.role_id in look.held or needed):
             plan.delete.append(name)
     wanted = _Wanted(owned, look, permissions)
     for name in owned:

@@ -5,19 +5,17 @@ What must stay true: only the mapping in force is ever asked, because an empty l
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from airflow_sso import airflow_compat, audit, database
 from airflow_sso.accounts import owned_roles
 from airflow_sso.audit import Journal
-from airflow_sso.role_mapping import OwnedRole
+from airflow_sso.role_mapping import Mapping
 
 _TRIES = 3
 
 
-def keep_up(owned: Collection[OwnedRole]) -> bool:
+def keep_up(mapping: Mapping) -> bool:
     """Make the roles what the mapping in force says, if they are not; True when something was changed.
 
     DAGs come and go, and other hands change roles.
@@ -25,13 +23,13 @@ def keep_up(owned: Collection[OwnedRole]) -> bool:
     :raises SQLAlchemyError: when the database does not take it, several times.
     """
     with airflow_compat.engine().connect() as connection:
-        if not owned_roles.is_out_of_date(connection, owned):
+        if not owned_roles.is_out_of_date(connection, mapping.owned_roles, mapping.names):
             return False
     for tries_left in reversed(range(_TRIES)):
         journal = Journal(audit.new_reference())
         try:
             with database.transaction() as connection:
-                changed = owned_roles.keep(connection, journal, owned)
+                changed = owned_roles.keep(connection, journal, mapping.owned_roles, mapping.names)
                 journal.write(connection)
         except (IntegrityError, OperationalError):  # another replica is at it
             if not tries_left:

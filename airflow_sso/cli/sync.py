@@ -48,7 +48,7 @@ def sync(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     try:
         mapping = decided_by.current() if acts else decided_by.look()
         if acts:
-            owned_upkeep.keep_up(mapping.owned_roles)
+            owned_upkeep.keep_up(mapping)
     except ConfigurationFaulty as fault:
         print(fault.detail, file=sys.stderr)
         return WRONG_USE

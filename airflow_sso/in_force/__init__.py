@@ -24,7 +24,7 @@ def of(settings: Settings) -> MappingInForce:
 
 def _make_roles(connection: Connection, journal: Journal, mapping: Mapping) -> None:
     """The roles that a mapping owns are there from the moment on from which it gives them."""
-    owned_roles.keep(connection, journal, mapping.owned_roles)
+    owned_roles.keep(connection, journal, mapping.owned_roles, mapping.names)
 
 
 def _known_roles() -> frozenset[str]:

@@ -174,6 +174,12 @@ class Mapping:
         """Every role that it names whole."""
         return self.no_match.union(*(rule.roles for rule in self.rules))
 
+    def names(self, role: str) -> bool:
+        """Whether it says anything of a role, and so needs it: a rule may give it, or it is protected."""
+        if role in self.protected_roles or role in self.role_names:
+            return True
+        return self.why_not_captured(role) is None and any(rule.may_give(role) for rule in self.rules)
+
     def why_not_captured(self, name: str) -> str | None:
         """Why a role whose name was caught from a group is not given; ``None``: it may be.
 

@@ -96,7 +96,7 @@ class Schedule:
             mapping = self._mapping()
         except ConfigurationFaulty:  # it has said so itself; a directory that is due says it once more
             return
-        owned_upkeep.keep_up(mapping.owned_roles)
+        owned_upkeep.keep_up(mapping)
 
     def _say_once(self, cause: Exception) -> None:
         # The driver's own words: around them SQLAlchemy puts the statement, which is another each time.
