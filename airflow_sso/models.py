@@ -63,7 +63,7 @@ accounts = Table(
     # rules that gave it and since when; a plain list where an older version wrote it.
     Column("given_roles", Text, nullable=False),
     # JSON: what the mapping read about the person, each fact with its time and source.
-    Column("facts", Text, nullable=False),
+    Column("facts", Text().with_variant(MEDIUMTEXT(), "mysql"), nullable=False),
     # JSON: what ab_user shows of the person, so that another hand's changes are told from ours.
     Column("shown", Text, nullable=True),
     # When what is known of the person was found out: anything older is not believed over it.

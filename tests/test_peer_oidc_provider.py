@@ -136,7 +136,7 @@ def test_a_group_of_the_peers_becomes_a_role(
     identify(window, login)
     window.arrives("/dags")
     expect(window.page.get_by_role("button", name="Browse")).to_be_visible()
-    expect(window.page.get_by_role("button", name="Security")).to_have_count(1 if role == "Admin" else 0)
+    expect(window.page.get_by_role("button", name="Admin")).to_have_count(1 if role == "Admin" else 0)
     window.keep(f"peer_{provider}_{login}")
 
     username = window.who()

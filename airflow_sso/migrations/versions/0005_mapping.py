@@ -13,7 +13,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """The tables."""
+    """The tables; and room for the facts of somebody in thousands of groups, where TEXT is 64 kB."""
+    if op.get_bind().dialect.name == "mysql":
+        op.alter_column("sso_account", "facts", type_=MEDIUMTEXT(), existing_nullable=False)
     op.create_table(
         "sso_mapping",
         sa.Column("id", sa.Integer, primary_key=True),
