@@ -97,9 +97,10 @@ def test_several_rules_that_give_one_role_are_all_named(airflow: Stack, idp: Han
     assert "User By a rule Rule that gives it readers Since" in told
 
 
-def test_a_role_for_whoever_no_rule_names_says_so(airflow: Stack) -> None:
+def test_a_role_for_whoever_no_rule_names_says_so(airflow: Stack, idp: Handle) -> None:
+    stacks.driver(idp).control("PUT", "people/vera", {"groups": ["everyone"]})
     airflow.map({**stacks.default_mapping(), "no_match": ["Public"]})
-    assert "Public By a rule Rule that gives it no_match, which is for everybody" in seen(airflow, "nora")
+    assert "Public By a rule Rule that gives it no_match, which is for everybody" in seen(airflow, "vera")
 
 
 def test_a_role_that_was_given_by_hand_is_told_from_ours(airflow: Stack) -> None:
@@ -320,8 +321,7 @@ def test_whoever_has_no_role_that_reads_anything_sees_it_all_the_same(airflow: S
     airflow.map(
         {"version": 1, "rules": [{"group": group_id("everyone"), "name": "all", "roles": ["Public"]}]}
     )
-    visitor = airflow.visitor()
-    visitor.sign_in("nora")
+    visitor = signed_in(airflow, "vera")
     page = visitor.at(PAGE)
     assert page.status_code == 200
     assert "Public By a rule Rule that gives it all" in text(page)

@@ -241,7 +241,7 @@ def test_which_mapping_is_in_force_and_why_that_is_not_the_file(stack: Stack, ad
         f"The file on this server is not taken: it has 1 fault; generation {number} stays in force." in card
     )
     assert f"there is no role '{HOSTILE}'" in card
-    assert "role_mapping.yaml:2: rules[0].roles[0]" in card
+    assert "role_mapping.yaml:2:28: rules[0].roles[0]" in card
 
     stack.map(stacks.default_mapping())
     assert stack.generation() == number + 1
