@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,18 @@ def airflow_leavers(shared_airflow_leavers: Stack, idp: Handle) -> Stack:
     stack.map(stacks.default_mapping())
     # Who was out in another test would count against the limits of this one.
     stack.write("delete from sso_removal")
+    _wait_until_nobody_is_out(stack)
     return stack
+
+
+def _wait_until_nobody_is_out(stack: Stack) -> None:
+    """The provider has just enabled everybody again; the next readings of its directory tell."""
+    shut = """select reason from sso_shut_account s join sso_account a on a.user_id = s.user_id
+              where s.source = 'directory' and s.reason not like 'not found%'"""
+    until = time.monotonic() + 90
+    while stack.rows(shut):
+        assert time.monotonic() < until, stack.rows(shut)
+        time.sleep(0.5)
 
 
 #: The SAML providers of one Airflow: name, face of the local provider, and what its entry says besides.

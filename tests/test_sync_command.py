@@ -203,7 +203,7 @@ def test_lint_names_the_rules_that_no_directory_follows(company: tuple[Stack, Wo
     with stack.command("lint") as process:
         assert process.wait(timeout=60) == 0
         text = process.log.read_text()
-    assert "warning: rule 2" in text
+    assert "warning: rules[1]: " in text
     assert "CONTOSO\\\\airflow" in text
-    assert "warning: rule 3" in text
-    assert "rule 1" not in text
+    assert "warning: rules[2]: " in text
+    assert "rules[0]" not in text
