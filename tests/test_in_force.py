@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -613,8 +614,7 @@ def test_a_saved_file_counts_without_anybody_asking_and_trouble_is_told_once(
         trouble.append(Exception("the server closed the connection"))
         passes(20)
         assert told() == [
-            "airflow_sso: mapping and directories are looked at later: "
-            "OperationalError: the server closed the connection"
+            "airflow_sso: the mapping is looked at later: OperationalError: the server closed the connection"
         ]
         trouble.clear()
         replica.holds(NEWEST)
@@ -622,6 +622,25 @@ def test_a_saved_file_counts_without_anybody_asking_and_trouble_is_told_once(
         passes()
         trouble.append(Exception("the server closed the connection"))
         soon(lambda: len(told()) == 2)
+    finally:
+        watch.stop()
+
+
+def test_leavers_do_not_wait_for_a_role_that_cannot_be_made(
+    world: World, start: Callable[..., Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_mapping: Mapping) -> None:
+        raise OperationalError("insert", {}, Exception("the disk is full"))
+
+    read: list[str] = []
+    monkeypatch.setattr(schedule, "_LOOK_EVERY", 0.02)
+    monkeypatch.setattr(schedule.owned_upkeep, "keep_up", fails)
+    monkeypatch.setattr(schedule.Schedule, "_read", lambda _self, one, _lease: read.append(one.name))
+    settings: Any = SimpleNamespace(sync=SimpleNamespace(every=timedelta(seconds=5)))
+    watch = schedule.Schedule(settings, (world.directory,), start(OLD).in_force.current)
+    watch.start()
+    try:
+        soon(lambda: bool(read))
     finally:
         watch.stop()
 

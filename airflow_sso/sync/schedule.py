@@ -55,7 +55,7 @@ class Schedule:
         self._stop = threading.Event()
         self._started = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._said: str | None = None
+        self._said: dict[str, str] = {}
 
     @property
     def directories(self) -> tuple[Directory, ...]:
@@ -78,18 +78,23 @@ class Schedule:
     def _watch(self) -> None:
         # Replicas that start together do not ask together.
         while not self._stop.wait(_LOOK_EVERY * random.uniform(0.5, 1.0)):  # noqa: S311 (no secret)
-            try:
-                self._look_at_mapping()
-                self._turn()
-            except LeaseTaken:
-                pass
-            except (LeaseLost, SsoError, SQLAlchemyError) as cause:
-                self._say_once(cause)
-                continue
-            except Exception:  # a fault of ours must not end the watch; it would end unseen
-                log.exception("airflow_sso: looking at the mapping or reading the directories failed")
-                continue
-            self._said = None
+            # Leavers do not wait for a role that cannot be made.
+            self._try("the mapping is looked at", self._look_at_mapping)
+            self._try("the directories are read", self._turn)
+
+    def _try(self, doing: str, step: Callable[[], None]) -> None:
+        """One step of a round, whose trouble is told and tried again."""
+        try:
+            step()
+        except LeaseTaken:
+            pass
+        except (LeaseLost, SsoError, SQLAlchemyError) as cause:
+            self._say_once(doing, cause)
+            return
+        except Exception:  # a fault of ours must not end the watch; it would end unseen
+            log.exception("airflow_sso: %s later: a fault of airflow-sso", doing)
+            return
+        self._said.pop(doing, None)
 
     def _look_at_mapping(self) -> None:
         try:
@@ -98,12 +103,12 @@ class Schedule:
             return
         owned_upkeep.keep_up(mapping)
 
-    def _say_once(self, cause: Exception) -> None:
+    def _say_once(self, doing: str, cause: Exception) -> None:
         # The driver's own words: around them SQLAlchemy puts the statement, which is another each time.
         said = f"{type(cause).__name__}: {getattr(cause, 'orig', None) or cause}"
-        if said != self._said:
-            log.warning("airflow_sso: mapping and directories are looked at later: %s", said)
-        self._said = said
+        if said != self._said.get(doing):
+            log.warning("airflow_sso: %s later: %s", doing, said)
+        self._said[doing] = said
 
     def _turn(self) -> None:
         due = [directory for directory in self._directories if self._is_due(directory)]
