@@ -100,7 +100,7 @@ def _sides(names: tuple[str, str], settings: Settings) -> tuple[Side, Side] | No
 
 def _mapping(name: str, settings: Settings, there: frozenset[str]) -> Mapping:
     if name == CURRENT:
-        return mappings.in_force_now(settings)
+        return mappings.in_force_now(settings).mapping
     return mappings.of_file(Path(name), there)
 
 

@@ -77,7 +77,7 @@ def _mapping(tried: Path | None, loaded: LoadedConfig) -> Mapping:
     if tried:
         return mappings.of_file(tried, there)
     assert loaded.settings is not None  # noqa: S101 (test has looked)
-    return mappings.in_force_now(loaded.settings)
+    return mappings.in_force_now(loaded.settings).mapping
 
 
 def _as_text(judged: list[Judged], failed: list[Judged], document: Document) -> Iterator[str]:

@@ -17,7 +17,7 @@ from airflow_sso import airflow_compat, database, models
 from airflow_sso.accounts import fab_users, links
 from airflow_sso.cli import explained, mappings
 from airflow_sso.cli.explained import Known
-from airflow_sso.cli.mappings import MappingFaulty
+from airflow_sso.cli.mappings import InForce, MappingFaulty
 from airflow_sso.cli.outcome import NOT_FOUND, OK, WRONG_USE
 from airflow_sso.config import LoadedConfig, Settings
 from airflow_sso.directory.snapshot import Reader
@@ -76,7 +76,7 @@ def explain(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     try:
         _require_one_subject(options)
         there = mappings.roles_there(otherwise="whether roles exist is not checked")
-        mapping = _mapping(options, loaded.settings, there)
+        mapping, where = _mapping(options, loaded.settings, there)
         known = _known(options, loaded.settings, mapping)
     except MappingFaulty as faulty:
         mappings.say(faulty)
@@ -87,7 +87,6 @@ def explain(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     except _Stop as stop:
         print(*stop.lines, sep="\n", file=sys.stderr)
         return stop.code
-    where = options.mapping or mappings.where(loaded.settings)
     told = explained.told(known, mapping, where, models.now().date(), there)
     if options.json:
         print(json.dumps(explained.as_json(told), indent=2))
@@ -96,9 +95,10 @@ def explain(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     return OK
 
 
-def _mapping(options: argparse.Namespace, settings: Settings, there: frozenset[str] | None) -> Mapping:
+def _mapping(options: argparse.Namespace, settings: Settings, there: frozenset[str] | None) -> InForce:
+    """The one to explain by, in force or as if it were."""
     if options.mapping:
-        return mappings.of_file(Path(options.mapping), there)
+        return InForce(mappings.of_file(Path(options.mapping), there), options.mapping)
     return mappings.in_force_now(settings)
 
 
@@ -124,7 +124,7 @@ def _is_made_up(options: argparse.Namespace) -> bool:
 
 def _known(options: argparse.Namespace, settings: Settings, mapping: Mapping) -> Known:
     if options.username:
-        old = mappings.in_force_now(settings) if options.mapping else mapping
+        old = mappings.in_force_now(settings).mapping if options.mapping else mapping
         return _person(options.username, settings, old, mapping)
     if options.token_file:
         return _captured(options, settings, mapping)

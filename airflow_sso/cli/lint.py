@@ -82,7 +82,7 @@ def _found(options: argparse.Namespace, loaded: LoadedConfig) -> Iterator[Findin
 
 
 def _about_owned_roles(mapping: Mapping, document: Document) -> list[Fault]:
-    """Patterns that can give none of them, roles that open everything, permissions that Airflow lacks."""
+    """Patterns that can give none of them, and permissions on what Airflow does not have."""
     remarks = []
     for rule in mapping.rules:
         for template in rule.templates:
@@ -93,9 +93,9 @@ def _about_owned_roles(mapping: Mapping, document: Document) -> list[Fault]:
                 )
                 remarks.append(document.fault(("rules", rule.number - 1, "roles"), message))
     there = _resources_there() if any(role.permissions for role in mapping.owned_roles) else None
+    if there is None:
+        return remarks
     for role in mapping.owned_roles:
-        if there is None:
-            continue
         for resource in sorted({resource for _action, resource in role.permissions} - there):
             # Those of single DAGs have a colon; they are many, and never what was meant.
             close = difflib.get_close_matches(resource, [one for one in there if ":" not in one], n=1)
@@ -146,9 +146,9 @@ def _about_the_company(
             if test.fact == "provider" and strangers:
                 message = f"no provider in sso.yaml is called {strangers[0]!r}"
                 remarks.append(document.fault(("rules", rule.number - 1), message))
-    for one in directories.of(settings) if not offline else ():
-        remarks += _about_groups(one, mapping, document)
     for one in directories.of(settings):
+        if not offline:
+            remarks += _about_groups(one, mapping, document)
         for number, sentence in blind_spots.of(
             mapping,
             one.name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,33 +29,30 @@ class MappingFaulty(Exception):
         self.faults = tuple(faults)
 
 
-def in_force_now(settings: Settings) -> Mapping:
+class InForce(NamedTuple):
+    """A mapping, and ``where`` it is written: the file, unless another version is in force."""
+
+    mapping: Mapping
+    where: str
+
+
+def in_force_now(settings: Settings) -> InForce:
     """The mapping that sign-ins and readings of the directory go by.
 
     A file that the next of them would accept counts; where there is no database, the file alone.
 
     :raises MappingFaulty: when there is none.
     """
-    decides = in_force.of(settings)
-    try:
-        return decides.look()
-    except ConfigurationFaulty as cause:
-        path = str(settings.role_mapping_file)
-        raise MappingFaulty(decides.faults or [Fault(path, (), cause.detail)]) from None
-    except (SQLAlchemyError, TablesMissing):
-        return of_file(settings.role_mapping_file, None)
-
-
-def where(settings: Settings) -> str:
-    """Where what :func:`in_force_now` found is written: the file, unless another version is in force."""
     decides, path = in_force.of(settings), str(settings.role_mapping_file)
     try:
-        decides.look()
-    except (ConfigurationFaulty, SQLAlchemyError, TablesMissing):
-        return path
+        mapping = decides.look()
+    except ConfigurationFaulty as cause:
+        raise MappingFaulty(decides.faults or [Fault(path, (), cause.detail)]) from None
+    except (SQLAlchemyError, TablesMissing):
+        return InForce(of_file(settings.role_mapping_file, None), path)
     if decides.generation is None or not decides.why_not_taken:
-        return path
-    return f"generation {decides.generation.number}, which is in force instead of {path},"
+        return InForce(mapping, path)
+    return InForce(mapping, f"generation {decides.generation.number}, which is in force instead of {path},")
 
 
 def of_file(path: Path, known_roles: Collection[str] | None) -> Mapping:
