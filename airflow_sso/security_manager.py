@@ -144,7 +144,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
 
         :raises FollowsDirectory: when the account is a linked one.
         """
-        by_hand.refuse_changes(self.session)
+        by_hand.refuse_changes(airflow_compat.scoped_session(self))
         return bool(super().update_user(user))
 
     def load_user(self, pk: int) -> Any:

@@ -19,6 +19,7 @@ import pytest
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-sso-tests-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
+from airflow_sso.airflow_compat import AUTH_PREFIX
 from demo.airflow_home import AirflowHome
 from devidp import server as devidp_server
 from devidp.server import Handle
@@ -113,7 +114,7 @@ def honest(identity_provider: Handle) -> None:
     drive.reset()
     for port in _PORTS:
         uris = [
-            f"http://localhost:{port}/auth/oauth-authorized/{name}"
+            f"http://localhost:{port}{AUTH_PREFIX}/oauth-authorized/{name}"
             for name in ("entra", "generic", "pingone")
         ]
         drive.control("POST", "clients", {"redirect_uris": uris})
@@ -216,7 +217,7 @@ def airflow_leavers(shared_airflow_leavers: Stack, idp: Handle) -> Stack:
     """The Airflow with directories, the default mapping, and a provider that knows it."""
     stack = shared_airflow_leavers
     names = ("entra", "generic", "pingone", "pingfederate")
-    uris = [f"{stack.url}/auth/oauth-authorized/{name}" for name in names]
+    uris = [f"{stack.auth_url}/oauth-authorized/{name}" for name in names]
     stacks.driver(idp).control("POST", "clients", {"redirect_uris": uris})
     saml.register(idp, stack, ["entra-saml"])
     stack.map(stacks.default_mapping())

@@ -14,7 +14,6 @@ import secrets
 import shutil
 import socket
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -27,6 +26,7 @@ import httpx
 import requests
 import yaml
 
+from airflow_sso.airflow_compat import AUTH_PREFIX, IS_AIRFLOW_2
 from demo.airflow_home import SSO_AUTH_MANAGER, AirflowHome
 from demo.processes import Process
 from devidp.groups import DN_SUFFIX
@@ -142,6 +142,12 @@ def default_mapping() -> dict[str, Any]:
     return {"version": 1, "rules": rules}
 
 
+def route(path: str) -> str:
+    """A path as 3.x has it, on the line that is tested: 2.11 puts nothing before our routes."""
+    is_ours = path.startswith("/auth/") and not path.startswith("/auth/fab/")
+    return path.removeprefix("/auth") if IS_AIRFLOW_2 and is_ours else path
+
+
 @dataclass
 class Stack:
     """One Airflow. ``configure`` writes both YAML files; ``start`` runs the api-server."""
@@ -155,6 +161,16 @@ class Stack:
     @property
     def url(self) -> str:
         return self.home.url
+
+    @property
+    def auth_url(self) -> str:
+        """What our routes follow."""
+        return f"{self.url}{AUTH_PREFIX}"
+
+    @property
+    def landing_url(self) -> str:
+        """Where a sign-in ends whose person was going nowhere in particular."""
+        return f"{self.url}/home" if IS_AIRFLOW_2 else f"{self.url}/"
 
     @property
     def sso_yaml(self) -> Path:
@@ -202,13 +218,7 @@ class Stack:
 
     def command(self, *arguments: str) -> Process:
         """Run ``airflow-sso <arguments>`` beside this Airflow."""
-        return Process(
-            "airflow-sso",
-            [sys.executable, "-m", "airflow_sso.cli", *arguments],
-            log=self.home.logs / "airflow-sso.log",
-            env=self.home.environment(),
-            cwd=self.home.path,
-        )
+        return self.home.start_ours("airflow-sso", *arguments)
 
     def stop(self) -> None:
         while self.processes:
@@ -263,7 +273,7 @@ class Visitor(requests.Session):
         self.stack = stack
 
     def at(self, path: str, **options: Any) -> requests.Response:
-        return self.get(f"{self.stack.url}{path}", timeout=30, **options)
+        return self.get(f"{self.stack.url}{route(path)}", timeout=30, **options)
 
     def go_to_provider(self, provider: str = "entra", next_url: str | None = None) -> requests.Response:
         """Start a sign-in; returns the provider's page."""
@@ -289,8 +299,12 @@ class Visitor(requests.Session):
 
     def who(self) -> str | None:
         """Who Airflow's API thinks this is."""
-        answer = self.at("/ui/auth/me")
-        return str(answer.json()["username"]) if answer.ok else None
+        if not IS_AIRFLOW_2:
+            answer = self.at("/ui/auth/me")
+            return str(answer.json()["username"]) if answer.ok else None
+        page = self.at("/users/userinfo/", allow_redirects=False)
+        found = re.search(r"<th[^>]*>User Name</th>\s*<td>(?:<span[^>]*>)?([^<]*)<", page.text)
+        return html.unescape(found[1]) if found else None
 
 
 @contextmanager
@@ -323,8 +337,8 @@ def running(template: Path, path: Path, idp: Handle, *, workers: int = 1, **opti
 def welcome(stack: Stack, idp: Handle) -> Stack:
     """The honest provider knows this Airflow, and the mapping is the default one again."""
     known = {
-        "redirect_uris": [f"{stack.url}/auth/oauth-authorized/entra"],
-        "backchannel_logout_uris": [f"{stack.url}/auth/logout/backchannel/entra"],
+        "redirect_uris": [f"{stack.auth_url}/oauth-authorized/entra"],
+        "backchannel_logout_uris": [f"{stack.auth_url}/logout/backchannel/entra"],
     }
     driver(idp).control("POST", "clients", known)
     stack.map(default_mapping())

@@ -294,7 +294,7 @@ def test_what_the_stock_manager_made_opens_nothing_after_the_switch(
     ) as home:
         stack = Stack(home, idp=identity_provider)
         stack.configure([stacks.entra(identity_provider.url)])
-        uri = f"{stack.url}/auth/oauth-authorized/entra"
+        uri = f"{stack.auth_url}/oauth-authorized/entra"
         stacks.driver(idp).control("POST", "clients", {"redirect_uris": [uri]})
         stack.start()
         try:
@@ -382,7 +382,7 @@ def test_nothing_of_a_session_counts_after_signing_out(two: Stack, way_out: str)
     before, script = copy_of(visitor), client(visitor)
     session = session_of(visitor)
     page = visitor.at(way_out)
-    assert page.url == f"{two.url}/auth/signed-out/"
+    assert page.url == f"{two.auth_url}/signed-out/"
     assert "_token" not in visitor.cookies
     assert "session" not in visitor.cookies
     assert_out(before)

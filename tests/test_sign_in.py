@@ -21,7 +21,7 @@ def test_the_mapping_decides_what_a_person_is(
     visitor = airflow_two.visitor()
     page = visitor.sign_in(person, through)
     assert page.ok
-    assert page.url == f"{airflow_two.url}/"
+    assert page.url == airflow_two.landing_url
     username = visitor.who()
     assert username
     assert username.startswith(person)
@@ -293,7 +293,7 @@ def test_a_request_for_another_host_is_sent_to_ours_before_anything_starts(airfl
     before = airflow.rows("select count(*) as n from sso_login_attempt")
     answer = airflow.visitor().at("/auth/login/entra?next=/dags", headers=LIES, allow_redirects=False)
     target = urlsplit(answer.headers["Location"])
-    assert f"{target.scheme}://{target.netloc}{target.path}" == f"{airflow.url}/auth/login/entra"
+    assert f"{target.scheme}://{target.netloc}{target.path}" == f"{airflow.auth_url}/login/entra"
     assert parse_qs(target.query) == {"next": [f"{airflow.url}/dags"], "moved": ["1"]}
     assert airflow.rows("select count(*) as n from sso_login_attempt") == before
 
@@ -302,7 +302,7 @@ def test_addresses_come_from_the_configuration_whatever_the_request_says(airflow
     # Behind a proxy that rewrites Host it goes on after one move, and still names our own address.
     answer = airflow.visitor().at("/auth/login/entra?moved=1", headers=LIES, allow_redirects=False)
     query = parse_qs(urlsplit(answer.headers["Location"]).query)
-    assert query["redirect_uri"] == [f"{airflow.url}/auth/oauth-authorized/entra"]
+    assert query["redirect_uri"] == [f"{airflow.auth_url}/oauth-authorized/entra"]
 
 
 # --- sessions and doors -----------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def test_signing_out_leaves_neither_of_the_two_credentials(airflow: Stack) -> No
     visitor.sign_in("ada")
     old = {cookie.name: cookie.value for cookie in visitor.cookies}
     page = visitor.at("/api/v2/auth/logout")
-    assert page.url == f"{airflow.url}/auth/signed-out/"
+    assert page.url == f"{airflow.auth_url}/signed-out/"
     assert page.ok
     assert "_token" not in visitor.cookies
     assert visitor.who() is None
@@ -386,7 +386,7 @@ def test_local_passwords_open_nothing(airflow: Stack) -> None:
     assert not row["password"].startswith(("scrypt:", "pbkdf2:"))
     for password in ("", "ada", row["password"]):
         body = {"username": "ada@contoso.example", "password": password}
-        answer = requests.post(f"{airflow.url}/auth/token", json=body, timeout=30)
+        answer = requests.post(f"{airflow.auth_url}/token", json=body, timeout=30)
         assert answer.status_code in (400, 401), answer.text
 
 
@@ -401,7 +401,7 @@ def test_pages_are_never_cached_and_run_no_script(airflow: Stack) -> None:
 
 def test_one_provider_is_gone_to_at_once_and_several_are_offered(airflow: Stack, airflow_two: Stack) -> None:
     straight = airflow.visitor().at("/auth/login/?next=/dags", allow_redirects=False)
-    assert straight.headers["Location"].startswith(f"{airflow.url}/auth/login/entra?next=")
+    assert straight.headers["Location"].startswith(f"{airflow.auth_url}/login/entra?next=")
     page = airflow_two.visitor().at("/auth/login/?next=/dags")
     assert "Contoso" in page.text
     assert "Lab accounts" in page.text
