@@ -132,7 +132,12 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         return pages.not_ready_page(error, doors.urls, doors.support_contact, reference=reference)
 
     def _not_by_hand(self, refusal: FollowsDirectory) -> Any:
-        """On a page that does not catch it itself; the words are shown on the next page."""
+        """On a page that does not catch it itself; the words are shown on the next page.
+
+        The API, where Flask serves it, answers as the one of 3.x does.
+        """
+        if airflow_compat.is_api_request(request.path):
+            return {"detail": refusal.words}, 403
         flash(str(refusal), "danger")
         routes = current_app.create_url_adapter(request)
         if routes is None or not routes.test(method="GET"):

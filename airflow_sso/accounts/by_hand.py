@@ -113,7 +113,9 @@ def _is_user(instance: Any) -> bool:
 def _is_changed(user: Any) -> bool:
     """Whether anything has another value than before; setting the same one again is no change."""
     attributes = inspect(user).attrs
-    return any(attributes[name].history.has_changes() for name in _FOLLOWS)
+    has_groups = fab_users.group_tables() is not None
+    follows = [name for name in _FOLLOWS if has_groups or name != "groups"]
+    return any(attributes[name].history.has_changes() for name in follows)
 
 
 def _linked_row(session: Session, user_id: int) -> UserRow | None:
