@@ -19,7 +19,7 @@ import pytest
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-sso-tests-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
-from airflow_sso.airflow_compat import AUTH_PREFIX
+from airflow_sso.airflow_compat import AUTH_PREFIX, IS_AIRFLOW_2
 from demo.airflow_home import AirflowHome
 from devidp import server as devidp_server
 from devidp.server import Handle
@@ -66,6 +66,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return _group(nodeid.partition("::")[0])
 
     return Together(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Airflow 2.11 stands on libraries of its time, which say so at each import; we only make sure of ours."""
+    if IS_AIRFLOW_2:
+        config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning")
 
 
 @pytest.hookimpl(trylast=True)
