@@ -19,6 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from airflow_sso import airflow_compat, models
 from airflow_sso.errors import TablesMissing
 
+#: What people are told to run when they are not; it is the same on every line of Airflow.
+MIGRATE_COMMAND = "airflow-sso db upgrade"
+
 _found = threading.Event()
 
 
@@ -50,7 +53,7 @@ def require_tables() -> None:
     _found.set()
 
 
-def missing_parts(engine: Engine) -> list[str]:
+def missing_parts(engine: Engine | Connection) -> list[str]:
     """The tables, and columns of existing tables, that :mod:`airflow_sso.models` needs and are not there."""
     try:
         inspector = inspect(engine)

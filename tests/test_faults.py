@@ -389,7 +389,7 @@ def test_every_door_is_shut_and_says_why_to_those_who_can_mend_it(act: Act) -> N
         assert record["code"] == act.code
         assert act.says in record["reason"]
         assert act.says not in page.text
-        assert ("airflow db migrate" in page.text) == (act.code == "SSO-502")
+        assert ("airflow-sso db upgrade" in page.text) == (act.code == "SSO-502")
 
 
 @with_each_fault

@@ -1,8 +1,8 @@
 """``airflow-sso``: what the platform admin and the access admin run in a terminal.
 
 Exit codes: 0 ok, 1 findings or changes pending, 2 wrong use or configuration, 3 not found, 4 a directory
-cannot be read, 5 an unsafe plan waits. What must stay true: commands
-print plain text that reads aloud well, ``--json`` for machines, and never a secret.
+or the database cannot be used, 5 an unsafe plan waits. What must stay true: commands print plain text that
+reads aloud well, ``--json`` for machines, and never a secret.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from airflow_sso import airflow_compat, config_location
 from airflow_sso.cli import (
     access,
     break_glass,
+    db,
     diff,
     expectations,
     explain,
@@ -68,10 +69,11 @@ def _log_beside_the_output() -> None:
     """
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    log = logging.getLogger("airflow_sso")
-    log.handlers = [logging.StreamHandler(sys.stderr)]
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    for name, level in (("airflow_sso", logging.INFO), ("alembic", logging.WARNING)):
+        log = logging.getLogger(name)
+        log.handlers = [logging.StreamHandler(sys.stderr)]
+        log.setLevel(level)
+        log.propagate = False
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     _add_sync(commands)
     _add_mapping_commands(commands)
     _add_import_config(commands)
+    _add_db(commands)
     about_users = commands.add_parser("users", help="people's accounts", description="people's accounts")
     user_commands = about_users.add_subparsers(required=True, metavar="COMMAND")
     adopt = _add(
@@ -229,6 +232,23 @@ def _add_import_config(commands: argparse._SubParsersAction[argparse.ArgumentPar
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=import_config.import_config, before_there_is_any=True)
+
+
+def _add_db(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "our tables in Airflow's database"
+    made = commands.add_parser("db", help=about, description=about).add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    text = "make our tables, or bring them to the newest revision; may be run again, and by several at once"
+    example = (
+        "airflow-sso db upgrade; in an init container that waits: airflow-sso db upgrade --check. "
+        "Exit codes: 0 done or nothing to do, 1 with --check: something is to do, 2 the tables cannot be "
+        "understood, 4 the database cannot be used"
+    )
+    command = made.add_parser("upgrade", help=text, description=text, epilog=f"example: {example}")
+    command.add_argument("--check", action="store_true", help="only say whether something is to do")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=db.upgrade, before_there_is_any=True)
 
 
 def _add_access_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -43,7 +43,7 @@ def make_link(options: argparse.Namespace, loaded: LoadedConfig) -> int:
             journal.break_glass_link_made(about, operator=operator.name())
             journal.write(connection)
     except TablesMissing as missing:
-        print(f"{missing.detail}. Run airflow db migrate first.", file=sys.stderr)
+        print(f"{missing.detail}. Run {database.MIGRATE_COMMAND} first.", file=sys.stderr)
         return WRONG_USE
     except NotAllowed as refusal:
         print(f"{name}: {refusal}.", file=sys.stderr)

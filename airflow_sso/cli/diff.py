@@ -51,7 +51,7 @@ def diff(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     try:
         database.require_tables()
     except TablesMissing as missing:
-        print(f"{missing.detail}. Run airflow db migrate first.", file=sys.stderr)
+        print(f"{missing.detail}. Run {database.MIGRATE_COMMAND} first.", file=sys.stderr)
         return WRONG_USE
     sides = _sides((options.old, options.new), loaded.settings)
     if sides is None:

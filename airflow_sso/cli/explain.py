@@ -82,7 +82,7 @@ def explain(options: argparse.Namespace, loaded: LoadedConfig) -> int:
         mappings.say(faulty)
         return WRONG_USE
     except TablesMissing as missing:
-        print(f"{missing.detail}. Run airflow db migrate first.", file=sys.stderr)
+        print(f"{missing.detail}. Run {database.MIGRATE_COMMAND} first.", file=sys.stderr)
         return WRONG_USE
     except _Stop as stop:
         print(*stop.lines, sep="\n", file=sys.stderr)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import flask
 
-from airflow_sso import airflow_compat
+from airflow_sso import airflow_compat, database
 from airflow_sso.errors import AccessDenied, SsoError, TablesMissing
 from airflow_sso.urls import Urls
 
@@ -192,7 +192,7 @@ def not_ready_page(
         "not_ready",
         support_contact,
         **_words(error, reference),
-        command="airflow db migrate" if isinstance(error, TablesMissing) else None,
+        command=database.MIGRATE_COMMAND if isinstance(error, TablesMissing) else None,
         again_url=urls.login(),
         local_url=local_url,
     )

@@ -1,0 +1,238 @@
+"""``airflow-sso db upgrade``: our tables, made or migrated once however often and by how many it is run.
+
+What must stay true: it arrives at the same tables from every revision and from a first run that broke off, keeps
+the rows, and leaves alone what it does not understand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow import settings
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+from airflow_sso import airflow_compat, database, migrating, models
+from airflow_sso.cli import main
+from airflow_sso.db_manager import SsoDBManager
+
+VERSIONS = Path(migrating.__file__).parent / "migrations" / "versions"
+REVISIONS = sorted(step.name[:4] for step in VERSIONS.glob("[0-9]*.py"))
+NEWEST = REVISIONS[-1]
+OURS = {*models.metadata.tables, migrating.VERSION_TABLE}
+A_DECISION = text(
+    "insert into sso_decision (at, event, reference, detail)"
+    " values ('2026-01-01 00:00:00', 'sign_in', 'AAAA-AAAA', '{}')"
+)
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """An empty database that Airflow takes for its own."""
+    made = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}", connect_args={"timeout": 1})
+    monkeypatch.setattr(settings, "engine", made)
+    return made
+
+
+def run(engine: Engine, *statements: str) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def at(engine: Engine, revision: str) -> None:
+    """The tables as the version left them that ended with this revision."""
+    with engine.begin() as connection:
+        command.upgrade(migrating._config(connection), revision)
+
+
+def tables(engine: Engine) -> set[str]:
+    return set(inspect(engine).get_table_names())
+
+
+def definitions(engine: Engine) -> list[tuple[str, str]]:
+    query = "select name, sql from sqlite_master where sql is not null order by name"
+    with engine.connect() as connection:
+        return [(name, " ".join(sql.split())) for name, sql in connection.execute(text(query))]
+
+
+def revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        return connection.execute(text("select version_num from alembic_version_sso")).scalar()
+
+
+def differences(engine: Engine) -> list[object]:
+    """Between the tables that are there and those that the code uses, as Alembic sees them."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"include_object": lambda _o, name, kind, *_: kind != "table" or name in OURS}
+        )
+        return [one for one in compare_metadata(context, models.metadata) if "alembic" not in str(one)]
+
+
+def upgraded(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+    """Its exit code and what it says."""
+    capsys.readouterr()
+    code = main(["db", "upgrade", *options])
+    printed = capsys.readouterr()
+    return code, (printed.out + printed.err).strip()
+
+
+def test_an_empty_database_gets_the_tables_once(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert upgraded(capsys, "--check") == (1, "There are no tables yet. Run airflow-sso db upgrade.")
+    assert tables(engine) == set()
+    assert upgraded(capsys) == (0, f"The tables were made, at revision {NEWEST}.")
+    assert tables(engine) == OURS
+    assert differences(engine) == []
+    before = definitions(engine)
+    as_it_is = f"The tables are at revision {NEWEST}, the newest."
+    assert upgraded(capsys) == (0, f"{as_it_is} Nothing was done.")
+    assert upgraded(capsys, "--check") == (0, as_it_is)
+    assert definitions(engine) == before
+
+
+@pytest.mark.parametrize("older", REVISIONS[:-1])
+def test_every_older_revision_arrives_at_the_same_tables(
+    engine: Engine, capsys: pytest.CaptureFixture[str], older: str
+) -> None:
+    at(engine, older)
+    with engine.begin() as connection:
+        connection.execute(A_DECISION)
+    assert differences(engine) != []
+    before = definitions(engine)
+    said = f"The tables are at revision {older}, and this version needs {NEWEST}. Run airflow-sso db upgrade."
+    assert upgraded(capsys, "--check") == (1, said)
+    assert definitions(engine) == before
+    code, printed = upgraded(capsys, "--json")
+    assert code == 0
+    assert json.loads(printed) == {
+        "from": older,
+        "to": NEWEST,
+        "newest": NEWEST,
+        "what": "migrate",
+        "changed": True,
+        "to_do": False,
+    }
+    assert differences(engine) == []
+    assert revision(engine) == NEWEST
+    with engine.connect() as connection:
+        assert connection.execute(text("select reference from sso_decision")).all() == [("AAAA-AAAA",)]
+
+
+def test_a_first_run_that_broke_off_is_completed(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    upgraded(capsys)
+    whole = definitions(engine)
+    run(engine, f"drop table {migrating.VERSION_TABLE}", "drop table sso_mapping")
+    run(engine, "drop index ix_sso_account_user_id")
+    code, said = upgraded(capsys, "--check")
+    assert (code, said) == (1, "There are tables without a revision. Run airflow-sso db upgrade.")
+    code, said = upgraded(capsys)
+    assert (code, said) == (0, f"Tables were there without a revision; they are complete now, at {NEWEST}.")
+    assert definitions(engine) == whole
+    assert revision(engine) == NEWEST
+
+
+def test_old_tables_whose_revision_is_lost_are_left_alone(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at(engine, "0001")
+    run(engine, f"drop table {migrating.VERSION_TABLE}")
+    before = definitions(engine)
+    code, said = upgraded(capsys)
+    assert code == 2
+    assert said.startswith("Nothing was changed: ")
+    assert "sso_login_attempt.handle_hash" in said
+    assert definitions(engine) == before
+
+
+def test_tables_of_a_newer_version_are_left_alone(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    upgraded(capsys)
+    run(engine, f"update {migrating.VERSION_TABLE} set version_num = '9999'")
+    before = definitions(engine)
+    newer = "The tables are at revision 9999, which a newer version of airflow-sso made"
+    for options in ([], ["--check"]):
+        code, said = upgraded(capsys, *options)
+        assert code == 0
+        assert said.startswith(newer)
+    assert definitions(engine) == before
+    assert revision(engine) == "9999"
+
+
+def test_what_breaks_off_leaves_nothing_behind(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    at(engine, "0001")
+    run(engine, "create table sso_mapping (id integer)")  # the step that makes it fails, after others
+    before = definitions(engine)
+    code, said = upgraded(capsys)
+    assert (code, "table sso_mapping already exists" in said) == (4, True), said
+    assert definitions(engine) == before
+    assert revision(engine) == "0001"
+    run(engine, "drop table sso_mapping")
+    assert upgraded(capsys)[0] == 0
+    assert differences(engine) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite:////nowhere/airflow.db", "unable to open"),
+        ("postgresql+psycopg2://airflow:s3cr3t-word@127.0.0.1:1/airflow", "refused"),
+    ],
+    ids=["sqlite", "postgresql"],
+)
+def test_a_database_that_cannot_be_used_is_told_without_its_password(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str, says: str
+) -> None:
+    if url.startswith("postgresql"):
+        pytest.importorskip("psycopg2")
+    monkeypatch.setattr(settings, "engine", create_engine(url))
+    for options in ([], ["--check"]):
+        code, said = upgraded(capsys, *options)
+        assert code == 4
+        assert said.startswith("Airflow's database cannot be used: ")
+        assert says in said
+        assert "s3cr3t-word" not in said
+
+
+def test_airflows_own_command_goes_the_same_way(engine: Engine) -> None:
+    at(engine, "0001")
+    with Session(bind=engine) as session:
+        manager = SsoDBManager(session)
+        assert not manager.check_migration()
+        manager.upgradedb()
+        assert manager.check_migration()
+        manager.upgradedb()
+    assert differences(engine) == []
+
+
+def test_several_at_once_do_it_once(tmp_path: Path) -> None:
+    path = tmp_path / "airflow.db"
+    environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{path}"}
+    at(create_engine(f"sqlite:///{path}"), "0002")
+    line = [sys.executable, "-m", "airflow_sso.cli", "db", "upgrade", "--json"]
+    started = [
+        subprocess.Popen(line, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [json.loads(one.communicate(timeout=120)[0]) for one in started]
+    assert [one.returncode for one in started] == [0, 0, 0]
+    assert sorted(one["what"] for one in said) == ["migrate", "nothing", "nothing"]
+    assert {one["to"] for one in said} == {NEWEST}
+    assert differences(create_engine(f"sqlite:///{path}")) == []
+
+
+def test_airflow_is_told_the_newest_revision() -> None:
+    script = ScriptDirectory(str(migrating.MIGRATIONS))
+    assert script.get_current_head() == NEWEST
+    assert list(SsoDBManager.revision_heads_map.values())[-1] == NEWEST
+    assert airflow_compat.engine() is not None
+    assert database.MIGRATE_COMMAND == "airflow-sso db upgrade"
