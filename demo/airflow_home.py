@@ -32,11 +32,13 @@ _MIGRATED_BY = ("apache-airflow", "apache-airflow-providers-fab", "airflow-sso")
 
 @dataclass(frozen=True, kw_only=True)
 class AirflowHome:
-    """One Airflow on this machine: SQLite, LocalExecutor, loopback only."""
+    """One Airflow on this machine: LocalExecutor, loopback only, SQLite where nothing else is said."""
 
     path: Path
     port: int
     """Where the (first) api-server listens."""
+    database_url: str = ""
+    """The metadata database, as SQLAlchemy names it; default: an SQLite file in the home."""
     base_url: str = ""
     """What browsers use; default: ``http://localhost:<port>``."""
     auth_manager: str = SSO_AUTH_MANAGER
@@ -49,7 +51,13 @@ class AirflowHome:
 
     @property
     def database(self) -> Path:
+        """The SQLite file, which is not there where ``database_url`` names another one."""
         return self.path / "airflow.db"
+
+    @property
+    def sql_alchemy_conn(self) -> str:
+        """Where the database is, whichever it is."""
+        return self.database_url or f"sqlite:///{self.database}"
 
     @property
     def logs(self) -> Path:
@@ -82,7 +90,7 @@ class AirflowHome:
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__PARALLELISM": "4",
             "DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}",
+            "DATABASE__SQL_ALCHEMY_CONN": self.sql_alchemy_conn,
             "LOGGING__BASE_LOG_FOLDER": str(self.path / "logs"),
             "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -155,7 +163,8 @@ class AirflowHome:
     def is_migrated(self) -> bool:
         """Whether the database was last migrated by exactly what is installed now."""
         stamp = self._migration_stamp
-        return self.database.exists() and stamp.exists() and stamp.read_text() == _migration_state()
+        there = bool(self.database_url) or self.database.exists()
+        return there and stamp.exists() and stamp.read_text() == _migration_state()
 
     @property
     def _migration_stamp(self) -> Path:

@@ -24,6 +24,7 @@ from demo.airflow_home import AirflowHome
 from devidp import server as devidp_server
 from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
+from tests import postgresql as postgresql_server
 from tests import saml, sync_world
 from tests import stack as stacks
 from tests.review_world import People, Review
@@ -98,6 +99,27 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home.path.mkdir()
     home.migrate()
     return home.database
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgresql_server.Cluster]:
+    """A PostgreSQL of this run's own, without any database yet."""
+    reason = postgresql_server.why_not()
+    if reason:
+        pytest.skip(reason)
+    with postgresql_server.running() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(
+    postgresql: postgresql_server.Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The URL of a database in it as ``airflow db migrate`` leaves it: a template for others."""
+    path = tmp_path_factory.mktemp("template-postgresql") / "home"
+    home = AirflowHome(path=path, port=stacks.free_port(), database_url=postgresql.create("template"))
+    home.migrate()
+    return home.database_url
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ of cookies, without the browser.
 
 from __future__ import annotations
 
+import functools
 import html
 import itertools
 import os
@@ -13,11 +14,11 @@ import re
 import secrets
 import shutil
 import socket
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -25,7 +26,12 @@ from urllib.parse import urljoin
 import httpx
 import requests
 import yaml
+from sqlalchemy import create_engine, insert, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.elements import TextClause
 
+from airflow_sso import models
 from airflow_sso.airflow_compat import AUTH_PREFIX, IS_AIRFLOW_2
 from demo.airflow_home import SSO_AUTH_MANAGER, AirflowHome
 from demo.processes import Process
@@ -229,31 +235,35 @@ class Stack:
         """Everything that the api-server has printed."""
         return (self.home.logs / "api-server.log").read_text(errors="replace")
 
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """The metadata database; no connection stays open, so that the database can be copied and dropped."""
+        wait = {"timeout": 60} if self.home.sql_alchemy_conn.startswith("sqlite") else {}
+        return create_engine(self.home.sql_alchemy_conn, poolclass=NullPool, connect_args=wait)
+
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Read the metadata database."""
-        with closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True)) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(query, parameters)]
+        """Read the metadata database; each ``?`` of the query is the next parameter."""
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(*_bound(query, parameters)).mappings()]
 
     def write(self, statement: str, *parameters: Any) -> None:
         """Write to the metadata database, as an administrator with a SQL prompt would."""
-        connection = sqlite3.connect(self.home.database, timeout=30)
-        with connection:
-            connection.execute(statement, parameters)
-        connection.close()
+        with self.engine.begin() as connection:
+            connection.execute(*_bound(statement, parameters))
 
     def abandon_attempts(self, number: int) -> None:
         """Put attempts of other browsers into the table, as if they had been started and left."""
-        rows = (
-            (f"{n:064x}", "b", "entra", "n", "v", "/", "2099-01-01 00:00:00.000000") for n in range(number)
-        )
-        with closing(sqlite3.connect(self.home.database, timeout=60)) as connection, connection:
-            connection.executemany(
-                """insert into sso_login_attempt
-                   (state_hash, browser_hash, provider, nonce, code_verifier, next_url, expires_at)
-                   values (?, ?, ?, ?, ?, ?, ?)""",
-                rows,
-            )
+        attempt = {
+            "browser_hash": "b",
+            "provider": "entra",
+            "nonce": "n",
+            "code_verifier": "v",
+            "next_url": "/",
+            "expires_at": datetime(2099, 1, 1, tzinfo=timezone.utc),
+        }
+        with self.engine.begin() as connection:
+            rows = [{**attempt, "state_hash": f"{n:064x}"} for n in range(number)]
+            connection.execute(insert(models.login_attempts), rows)
 
     def roles_of(self, username: str) -> set[str]:
         query = """select r.name from ab_role r join ab_user_role ur on ur.role_id = r.id
@@ -352,6 +362,13 @@ def welcome(stack: Stack, idp: Handle) -> Stack:
     driver(idp).control("POST", "clients", known)
     stack.map(default_mapping())
     return stack
+
+
+def _bound(statement: str, parameters: Sequence[Any]) -> tuple[TextClause, dict[str, Any]]:
+    """With parameters by name, which every database's driver is given in its own spelling."""
+    names = (f":p{number}" for number in itertools.count())
+    named = re.sub(r"\?", lambda _: next(names), statement)
+    return text(named), {f"p{number}": value for number, value in enumerate(parameters)}
 
 
 def facts(page: requests.Response) -> tuple[str | None, str | None]:
