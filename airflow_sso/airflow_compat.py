@@ -57,7 +57,9 @@ LINE = AIRFLOW_2 if IS_AIRFLOW_2 else AIRFLOW_3
 AUTH_PREFIX = LINE.auth_prefix
 
 #: What the pages of Airflow 2.11 ask for again and again, some by POST.
-_POLLED_BY_POST = frozenset({"/blocked", "/dag_stats", "/last_dagruns", "/task_stats", "/next_run_datasets"})
+_POLLED_BY_POST = frozenset(
+    {"/blocked", "/dag_stats", "/last_dagruns", "/next_run_datasets_summary", "/task_stats"}
+)
 
 
 def base_url() -> str | None:
