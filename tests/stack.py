@@ -319,9 +319,15 @@ class Visitor(requests.Session):
         if not self.stack.home.is_airflow_2:
             answer = self.at("/ui/auth/me")
             return str(answer.json()["username"]) if answer.ok else None
-        page = self.at("/users/userinfo/", allow_redirects=False)
-        found = re.search(r"<th[^>]*>User Name</th>\s*<td>(?:<span[^>]*>)?([^<]*)<", page.text)
-        return html.unescape(found[1]) if found else None
+        # Whoever has no role may see none of Airflow's pages, and still our own.
+        for path, shown in (
+            ("/users/userinfo/", r"<th[^>]*>User Name</th>\s*<td>(?:<span[^>]*>)?([^<]*)<"),
+            ("/my-access/", r"<dt>Username</dt><dd[^>]*><bdi>([^<]*)<"),
+        ):
+            found = re.search(shown, self.at(path, allow_redirects=False).text)
+            if found:
+                return html.unescape(found[1])
+        return None
 
 
 @contextmanager

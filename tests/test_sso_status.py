@@ -18,12 +18,13 @@ from airflow_sso.pages.status import relative
 from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET, TENANT_ID
 from tests import stack as stacks
+from tests.lines import route
 from tests.operator_process import beside
 from tests.stack import Stack, Visitor
 from tests.test_leavers import soon
 
 server = pytest.mark.server
-PAGE = "/auth/sso-status/"
+PAGE = route("/auth/sso-status/")
 AUTHORITY = f"entra:public:{TENANT_ID}"
 #: Of no directory that is configured, so that nothing is ever carried out of it.
 ELSEWHERE = "scim:elsewhere"
