@@ -42,6 +42,7 @@ MAY_IMPORT_AIRFLOW = {
     "security_manager",
     "auth_manager",
     "airflow_compat",
+    "cli.doctor_airflow",
     "db_manager",
     "plugin",
     "login.views",
