@@ -1,59 +1,77 @@
-# Everything runs in .venv, which is made at first use from the files in locks/ (hashes checked).
-# Another Python:  make clean && make demo PYTHON=/path/to/python3.13
+# Everything runs in .venv, which is made at first use from the files in locks/ (hashes checked); what
+# is tested on Airflow 2.11 too runs in .venv-2.11.
+# Another Python:  make clean && make demo PYTHON=/path/to/python3.13   (for 2.11: PYTHON_2_11=...)
 
 SHELL := bash
 VENV := .venv
+VENV_2_11 := .venv-2.11
 PY := $(VENV)/bin/python
+PY_2_11 := $(VENV_2_11)/bin/python
 DEMO_PORT ?= 8080
 DEMO_IDP_PORT ?= 8081
 PYTEST_ARGS ?=
 # How many processes share the tests; tests/conftest.py says which tests stay together.
 PYTEST_PROCESSES ?= 2
-PACKAGING := scripts/install.sh locks/uv.txt setup.cfg pyproject.toml
+PACKAGING := scripts/install.sh scripts/find_python.sh locks/uv.txt setup.cfg pyproject.toml
 PEER := tests/peers/oidc-provider
 
-export DEMO_PORT DEMO_IDP_PORT
+export DEMO_PORT DEMO_IDP_PORT PYTEST_ARGS
 # Without compiled modules every start of an Airflow process takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-check demo-reset test lint mutate bench lock clean
+.PHONY: help demo demo-check demo-reset test test-check test-2.11 lint mutate bench lock clean
 
 # A checkout that was moved or copied, or whose Python went away, gets a new environment.
-ifneq ($(shell $(PY) -c 'print(open("$(VENV)/root").read().strip())' 2>/dev/null),$(CURDIR))
-$(shell rm -f $(VENV)/*.stamp)
+define forget_if_moved
+ifneq ($$(shell $(1)/bin/python -c 'print(open("$(1)/root").read().strip())' 2>/dev/null),$$(CURDIR))
+$$(shell rm -f $(1)/*.stamp)
 endif
+endef
+$(foreach environment,$(VENV) $(VENV_2_11),$(eval $(call forget_if_moved,$(environment))))
 
 help:  ## this list
 	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9.-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: demo-check $(VENV)/demo.stamp  ## Airflow with sign-in and a local identity provider, on DEMO_PORT (8080) and DEMO_IDP_PORT (8081)
+demo: demo-check $(VENV)/airflow-3.3.stamp  ## Airflow with sign-in and a local identity provider, on DEMO_PORT (8080) and DEMO_IDP_PORT (8081)
 	@exec $(PY) -m demo
 
 # Before minutes of installing, not after. Needs a Python, but nothing installed.
 demo-check:
-	@python=$(PY); $$python -c '' 2>/dev/null || python=$$(scripts/find_python.sh); $$python -m demo --check
+	@python=$(PY); $$python -c '' 2>/dev/null || python=$$(scripts/find_python.sh locks/airflow-3.3.in); $$python -m demo --check
 
 demo-reset:  ## forget the demo's database, secrets and logs
 	rm -rf .demo
 
-test: $(VENV)/dev.stamp  ## install what the tests need, lint, and run every test; PYTEST_ARGS=... for pytest
+test: test-check $(VENV)/airflow-3.3-dev.stamp $(VENV_2_11)/airflow-2.11-dev.stamp  ## install what the tests need, lint, and run every test; PYTEST_ARGS=... for pytest
 	@scripts/install_test_tools.sh
 	@scripts/install_peer.sh $(PEER)
 	@$(MAKE) --no-print-directory lint
 	$(PY) -m pytest -n $(PYTEST_PROCESSES) --dist loadgroup $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory test-2.11
 
-lint: $(VENV)/dev.stamp  ## ruff and mypy
+# Before minutes of installing, not after: both lines of Airflow have a Python that they run on.
+test-check:
+	@$(PY) -c '' 2>/dev/null || scripts/find_python.sh locks/airflow-3.3.in >/dev/null
+	@$(PY_2_11) -c '' 2>/dev/null || scripts/find_python.sh locks/airflow-2.11.in >/dev/null
+
+# To select nothing is an error as soon as one test is marked, unless it was PYTEST_ARGS that selected.
+test-2.11: $(VENV_2_11)/airflow-2.11-dev.stamp  ## those tests that run on Airflow 2.11 as well
+	@if ! grep -rqs 'mark\.both_lines' tests; then echo "No test is marked both_lines yet."; exit 0; fi; \
+	set -x; $(PY_2_11) -m pytest -n $(PYTEST_PROCESSES) --dist loadgroup -m both_lines $(PYTEST_ARGS) || \
+	{ status=$$?; [ $$status = 5 ] && [ -n "$$PYTEST_ARGS" ]; }
+
+lint: $(VENV)/airflow-3.3-dev.stamp  ## ruff and mypy
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 
-mutate: $(VENV)/dev.stamp  ## switch off one check at a time in a scratch copy, and see a test fail for each
+mutate: $(VENV)/airflow-3.3-dev.stamp  ## switch off one check at a time in a scratch copy, and see a test fail for each
 	$(PY) scripts/mutate.py
 
-bench: $(VENV)/dev.stamp  ## measure, side by side in one run, what the docs say about time
+bench: $(VENV)/airflow-3.3-dev.stamp  ## measure, side by side in one run, what the docs say about time
 	$(PY) -m benchmarks.abandoned_attempts
 	$(PY) -m benchmarks.session_check
 	$(PY) -m benchmarks.revoking_among_many
@@ -63,16 +81,17 @@ bench: $(VENV)/dev.stamp  ## measure, side by side in one run, what the docs say
 	$(PY) -m benchmarks.mapping_diff
 
 lock:  ## move the locked versions to the newest that fit
-	@scripts/install.sh uv
+	@scripts/install.sh $(VENV) locks/uv.txt
 	scripts/lock.sh
 
-clean:  ## remove the environment, the demo's data and everything that was generated
-	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage* \
+clean:  ## remove the environments, the demo's data and everything that was generated
+	rm -rf $(VENV) $(VENV_2_11) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage* \
 		test-artifacts $(PEER)/node_modules tests/peers/simplesamlphp/.package*
 	find airflow_sso demo devidp templates tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/demo.stamp: $(PACKAGING) locks/airflow-3.3.txt
-	@scripts/install.sh demo
+# Of what depends on a line of Airflow, the line is in the name of the lock file.
+$(VENV)/airflow-3.3.stamp $(VENV)/airflow-3.3-dev.stamp: $(VENV)/%.stamp: locks/%.txt $(PACKAGING)
+	@scripts/install.sh $(@D) $<
 
-$(VENV)/dev.stamp: $(PACKAGING) locks/airflow-3.3-dev.txt
-	@scripts/install.sh dev
+$(VENV_2_11)/airflow-2.11-dev.stamp: $(VENV_2_11)/%.stamp: locks/%.txt $(PACKAGING)
+	@scripts/install.sh $(@D) $<

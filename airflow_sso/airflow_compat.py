@@ -10,20 +10,65 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 log = logging.getLogger(__name__)
 
-#: What Airflow 3.x puts before every route of the auth manager.
-AUTH_PREFIX = "/auth"
+
+class Line(NamedTuple):
+    """What is different between Airflow 2.11 and 3.x and can be said as a value."""
+
+    auth_prefix: str
+    """What stands before every route of the auth manager."""
+    web_section: str
+    """The section of Airflow's configuration about the web server's address and secret."""
+    fab_section: str
+    """The section with what Flask-AppBuilder needs: sessions, cookies, ``webserver_config.py``."""
+    sign_out_methods: tuple[str, ...]
+    """How Airflow's own button asks for ``/logout/``; a POST carries Airflow's token against forgery."""
+    has_browser_tokens: bool
+    """Whether the UI has a token beside the session cookie, which is all that there is otherwise."""
+    migrates_our_tables: bool
+    """Whether ``airflow db migrate`` makes our tables too."""
+
+
+AIRFLOW_2 = Line(
+    auth_prefix="",
+    web_section="webserver",
+    fab_section="webserver",
+    sign_out_methods=("POST",),
+    has_browser_tokens=False,
+    migrates_our_tables=False,
+)
+AIRFLOW_3 = Line(
+    auth_prefix="/auth",
+    web_section="api",
+    fab_section="fab",
+    sign_out_methods=("GET",),
+    has_browser_tokens=True,
+    migrates_our_tables=True,
+)
+
+IS_AIRFLOW_2 = version("apache-airflow").startswith("2.")
+#: The one that is installed.
+LINE = AIRFLOW_2 if IS_AIRFLOW_2 else AIRFLOW_3
+AUTH_PREFIX = LINE.auth_prefix
+
+#: In the menu of 2.11, for everybody who is signed in.
+MY_ACCESS_ENTRY = "My access"
+#: What the pages of Airflow 2.11 ask for again and again, some by POST.
+_POLLED_BY_POST = frozenset(
+    {"/blocked", "/dag_stats", "/last_dagruns", "/next_run_datasets_summary", "/task_stats"}
+)
 
 
 def base_url() -> str | None:
-    """``[api] base_url``, or ``None`` when it is not set."""
+    """``base_url`` of the web server, or ``None`` when it is not set."""
     from airflow.configuration import conf
 
-    return conf.get("api", "base_url", fallback=None) or None
+    return conf.get(LINE.web_section, "base_url", fallback=None) or None
 
 
 def sso_option(name: str) -> str | None:
@@ -37,6 +82,8 @@ def public_role() -> str | None:
     """``[fab] auth_role_public``: the role that Airflow itself gives to whoever has not signed in."""
     from airflow.configuration import conf
 
+    if IS_AIRFLOW_2:  # there it is said in webserver_config.py alone
+        return None
     return conf.get("fab", "auth_role_public", fallback=None) or None
 
 
@@ -50,7 +97,8 @@ def webserver_config_file() -> Path:
     """The ``webserver_config.py`` that Airflow itself would read."""
     from airflow.configuration import conf
 
-    return Path(conf.get("fab", "config_file", fallback=str(airflow_home() / "webserver_config.py")))
+    usual = str(airflow_home() / "webserver_config.py")
+    return Path(conf.get(LINE.fab_section, "config_file", fallback=usual))
 
 
 def secrets_backend_config(key: str) -> str | None:
@@ -62,19 +110,66 @@ def secrets_backend_config(key: str) -> str | None:
 
 
 def cookie_path() -> str:
-    """The path that Airflow's own cookies have (the sub-path of ``base_url``; CVE-2026-28779)."""
+    """The path that Airflow's own cookies have (on 3.x the sub-path of ``base_url``; CVE-2026-28779)."""
+    if IS_AIRFLOW_2:
+        return "/"
     from airflow.api_fastapi.app import get_cookie_path
 
     return str(get_cookie_path())
 
 
 def engine() -> Any:
-    """The engine of the metadata database."""
+    """The engine of the metadata database, which behaves as SQLAlchemy 2.0's does on every line."""
     from airflow import settings
 
     if settings.engine is None:
         settings.configure_orm()
-    return settings.engine
+    return _as_in_sqlalchemy_2(settings.engine) if IS_AIRFLOW_2 else settings.engine
+
+
+def _as_in_sqlalchemy_2(legacy: Any) -> Any:
+    """SQLAlchemy 1.4's engine commits by itself in places; its other face, on the same pool, does not."""
+    from sqlalchemy.future import Engine
+
+    face = getattr(legacy, "_airflow_sso_face", None)
+    if face is None:
+        face = legacy._airflow_sso_face = Engine(
+            legacy.pool, legacy.dialect, legacy.url, hide_parameters=legacy.hide_parameters
+        )
+    return face
+
+
+def scoped_session(security_manager: Any) -> Any:
+    """The session of this request that Flask-AppBuilder's pages and Airflow's share."""
+    return security_manager.get_session if IS_AIRFLOW_2 else security_manager.session
+
+
+def api_refusal() -> type[Exception]:
+    """The exception that Airflow's API answers by itself, made of an HTTP status and words.
+
+    On 2.11 the API is part of the Flask application, where we answer.
+    """
+    if IS_AIRFLOW_2:
+        return Exception
+    from fastapi import HTTPException
+
+    return HTTPException
+
+
+def is_api_request(path: str) -> bool:
+    """Whether a path of the Flask application belongs to Airflow's API, which answers in JSON."""
+    return IS_AIRFLOW_2 and path.startswith(("/api/", "/auth/fab/v1/"))
+
+
+def is_polled(method: str, path: str) -> bool:
+    """Whether a page asks for this by itself, although not by GET."""
+    return IS_AIRFLOW_2 and method == "POST" and path in _POLLED_BY_POST
+
+
+def tell_of_sign_out(security_manager: Any, user: Any) -> None:
+    """Call the hook that plugins of others may have, where the line has one."""
+    if not IS_AIRFLOW_2:
+        security_manager.on_user_logout(user)
 
 
 def token_lifetime() -> int:
@@ -105,6 +200,8 @@ def set_token_cookie(response: Any, token: str) -> None:
 
 def signed_claims(token: str) -> Mapping[str, Any]:
     """The claims of a token that this Airflow signed, revoked or not; none where it did not, or long ago."""
+    if not LINE.has_browser_tokens:
+        return {}
     from airflow.api_fastapi.app import get_auth_manager
     from jwt import InvalidTokenError
 
@@ -128,6 +225,8 @@ def token_id(token: str) -> tuple[str, datetime]:
 
 def revoke_tokens(connection: Any, minted: Sequence[tuple[str, datetime]]) -> None:
     """Put tokens on Airflow's list by their ``jti`` and expiry, in the caller's transaction."""
+    if not LINE.has_browser_tokens:  # those of a later line in the same database go with their sessions
+        return
     from airflow.models.revoked_token import RevokedToken
     from sqlalchemy import insert
     from sqlalchemy.exc import IntegrityError
@@ -145,7 +244,7 @@ def delete_session_rows(connection: Any, session_ids: Sequence[str]) -> None:
     from airflow.configuration import conf
     from sqlalchemy import column, delete, table
 
-    if session_ids and conf.get("fab", "session_backend", fallback="database") == "database":
+    if session_ids and conf.get(LINE.fab_section, "session_backend", fallback="database") == "database":
         rows = table("session", column("session_id"))
         connection.execute(delete(rows).where(rows.c.session_id.in_(session_ids)))
 
@@ -212,6 +311,26 @@ def add_event_log_rows(connection: Any, rows: Sequence[tuple[str, str | None, st
         session.bulk_insert_mappings(Log, [{key: getattr(row, key) for key in columns} for row in made])
 
 
+def way_back_url() -> str | None:
+    """From a page of ours that 3.x shows in a frame of its interface, and 2.11 by itself."""
+    import flask
+
+    return flask.url_for("Airflow.index") if IS_AIRFLOW_2 else None
+
+
+def put_into_menu(appbuilder: Any, status: Any, my_access: Any) -> None:
+    """Register the views of the status page and of *My access*.
+
+    2.11 has a menu that Flask-AppBuilder makes; in that of 3.x both are entries of our plugin.
+    """
+    if IS_AIRFLOW_2:
+        appbuilder.add_view(status, "SSO status", category="Security")
+        appbuilder.add_view(my_access, MY_ACCESS_ENTRY)
+    else:
+        appbuilder.add_view_no_menu(my_access)
+        appbuilder.add_view_no_menu(status)
+
+
 def favicon_url() -> str | None:
     """Airflow's own icon, relative to this server."""
     import flask
@@ -219,10 +338,24 @@ def favicon_url() -> str | None:
     return flask.url_for("static", filename="pin_32.png")
 
 
-def is_our_auth_manager() -> bool:
-    """Whether ``[core] auth_manager`` is ours, so that signing out leads to our calm page."""
+def sees_every_request() -> bool:
+    """Whether each request of the UI and the API passes us, so that what is ended has ended at once.
+
+    On 2.11 all of them pass the security manager; on 3.x it takes our auth manager.
+    """
+    if IS_AIRFLOW_2:
+        return True
     from airflow.api_fastapi.app import get_auth_manager
 
     from airflow_sso.auth_manager import SsoFabAuthManager
 
     return isinstance(get_auth_manager(), SsoFabAuthManager)
+
+
+def dag_resource_name() -> Any:
+    """How Airflow names what belongs to one DAG: ``("payments", "DAG Runs")`` is ``DAG Run:payments``."""
+    if IS_AIRFLOW_2:
+        from airflow.security.permissions import resource_name
+    else:
+        from airflow.providers.fab.www.security.permissions import resource_name
+    return resource_name

@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
 from airflow.providers.fab.auth_manager.views.user import CustomUserOAuthModelView
-from flask import current_app, flash, redirect, request
+from flask import current_app, flash, g, redirect, request
 from flask_appbuilder.const import AUTH_OAUTH
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
@@ -104,9 +104,8 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         self.appbuilder.add_view_no_menu(SsoSamlView())
         self.appbuilder.add_view_no_menu(SsoLogoutView())
         self.appbuilder.add_view_no_menu(SsoLocalView())
-        self.appbuilder.add_view_no_menu(MyAccessView())
         status = SsoStatusView()
-        self.appbuilder.add_view_no_menu(status)
+        airflow_compat.put_into_menu(self.appbuilder, status, MyAccessView())
         current_app.register_error_handler(CSRFError, partial(status_view.form_refused, status))
         csrf = current_app.extensions.get("csrf")
         if csrf is not None:  # commands build this application without it
@@ -115,6 +114,12 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
             # check of its own, because strangers have no session that a token could be kept in.
             for route in (SsoSamlView.acs, SsoSamlView.slo, SsoLogoutView.backchannel, SsoLocalView.local):
                 csrf.exempt(f"{route.__module__}.{route.__name__}")
+
+    def has_access(self, action_name: str, resource_name: str, *rest: Any, **more: Any) -> bool:
+        """Airflow's, and the entry *My access* in the menu for everybody who is signed in."""
+        if (action_name, resource_name) == ("menu_access", airflow_compat.MY_ACCESS_ENTRY):
+            return bool(g.user is not None and g.user.is_authenticated)
+        return bool(super().has_access(action_name, resource_name, *rest, **more))
 
     def start_watching(self) -> None:
         """Called by processes that serve; the commands, which build this too, never do."""
@@ -132,7 +137,12 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         return pages.not_ready_page(error, doors.urls, doors.support_contact, reference=reference)
 
     def _not_by_hand(self, refusal: FollowsDirectory) -> Any:
-        """On a page that does not catch it itself; the words are shown on the next page."""
+        """On a page that does not catch it itself; the words are shown on the next page.
+
+        The API, where Flask serves it, answers as the one of 3.x does.
+        """
+        if airflow_compat.is_api_request(request.path):
+            return {"detail": refusal.words}, 403
         flash(str(refusal), "danger")
         routes = current_app.create_url_adapter(request)
         if routes is None or not routes.test(method="GET"):
@@ -144,7 +154,7 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
 
         :raises FollowsDirectory: when the account is a linked one.
         """
-        by_hand.refuse_changes(self.session)
+        by_hand.refuse_changes(airflow_compat.scoped_session(self))
         return bool(super().update_user(user))
 
     def load_user(self, pk: int) -> Any:

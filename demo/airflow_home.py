@@ -24,16 +24,21 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SSO_AUTH_MANAGER = "airflow_sso.auth_manager.SsoFabAuthManager"
 WEBSERVER_CONFIG = REPOSITORY / "demo" / "webserver_config.py"
 
+#: Airflow 2.11 serves its UI and API by the command `webserver`, 3.x by `api-server`.
+IS_AIRFLOW_2 = version("apache-airflow").startswith("2.")
+
 _MIGRATED_BY = ("apache-airflow", "apache-airflow-providers-fab", "airflow-sso")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AirflowHome:
-    """One Airflow on this machine: SQLite, LocalExecutor, loopback only."""
+    """One Airflow on this machine: LocalExecutor, loopback only, SQLite where nothing else is said."""
 
     path: Path
     port: int
     """Where the (first) api-server listens."""
+    database_url: str = ""
+    """The metadata database, as SQLAlchemy names it; default: an SQLite file in the home."""
     base_url: str = ""
     """What browsers use; default: ``http://localhost:<port>``."""
     auth_manager: str = SSO_AUTH_MANAGER
@@ -46,7 +51,13 @@ class AirflowHome:
 
     @property
     def database(self) -> Path:
+        """The SQLite file, which is not there where ``database_url`` names another one."""
         return self.path / "airflow.db"
+
+    @property
+    def sql_alchemy_conn(self) -> str:
+        """Where the database is, whichever it is."""
+        return self.database_url or f"sqlite:///{self.database}"
 
     @property
     def logs(self) -> Path:
@@ -63,7 +74,7 @@ class AirflowHome:
 
     def health_url(self, *, port: int | None = None) -> str:
         """Answers 200 as soon as the api-server can be used."""
-        return self.local_url("/api/v2/monitor/health", port=port)
+        return self.local_url("/health" if IS_AIRFLOW_2 else "/api/v2/monitor/health", port=port)
 
     def environment(self) -> dict[str, str]:
         """The whole environment of every Airflow process of this home; makes what it names."""
@@ -72,26 +83,18 @@ class AirflowHome:
         dags = self.dags_folder or self.path / "dags"
         dags.mkdir(exist_ok=True)
         settings = {
-            "API__BASE_URL": self.url,
-            "API__HOST": "127.0.0.1",
-            "API__PORT": str(self.port),
+            **(self._of_airflow_2() if IS_AIRFLOW_2 else self._of_airflow_3()),
             "CORE__AUTH_MANAGER": self.auth_manager,
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__DAGS_FOLDER": str(dags),
-            "CORE__EXECUTION_API_SERVER_URL": self.local_url("/execution/"),
-            "CORE__EXECUTOR": "LocalExecutor",
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__PARALLELISM": "4",
-            "DAG_PROCESSOR__REFRESH_INTERVAL": "20",
             "DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}",
+            "DATABASE__SQL_ALCHEMY_CONN": self.sql_alchemy_conn,
             "LOGGING__BASE_LOG_FOLDER": str(self.path / "logs"),
             "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
-            **self._secrets(),
         }
-        if self.webserver_config:
-            settings["FAB__CONFIG_FILE"] = str(self.webserver_config)
         if self.sso_config:
             settings["SSO__CONFIG_FILE"] = str(self.sso_config)
         return {
@@ -101,6 +104,39 @@ class AirflowHome:
             **_without_proxy_for_this_machine(),
             **self.extra,
         }
+
+    def _of_airflow_3(self) -> dict[str, str]:
+        secret = self._secrets()
+        settings = {
+            "API__BASE_URL": self.url,
+            "API__HOST": "127.0.0.1",
+            "API__PORT": str(self.port),
+            "API__SECRET_KEY": secret["API__SECRET_KEY"],
+            "API_AUTH__JWT_SECRET": secret["API_AUTH__JWT_SECRET"],
+            "CORE__EXECUTION_API_SERVER_URL": self.local_url("/execution/"),
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__FERNET_KEY": secret["CORE__FERNET_KEY"],
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "20",
+        }
+        if self.webserver_config:
+            settings["FAB__CONFIG_FILE"] = str(self.webserver_config)
+        return settings
+
+    def _of_airflow_2(self) -> dict[str, str]:
+        secret = self._secrets()
+        settings = {
+            # Its LocalExecutor wants another database than SQLite.
+            "CORE__EXECUTOR": "SequentialExecutor",
+            "CORE__FERNET_KEY": secret["CORE__FERNET_KEY"],
+            "SCHEDULER__DAG_DIR_LIST_INTERVAL": "20",
+            "WEBSERVER__BASE_URL": self.url,
+            "WEBSERVER__SECRET_KEY": secret["API__SECRET_KEY"],
+            "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
+            "WEBSERVER__WEB_SERVER_PORT": str(self.port),
+        }
+        if self.webserver_config:
+            settings["WEBSERVER__CONFIG_FILE"] = str(self.webserver_config)
+        return settings
 
     def _secrets(self) -> dict[str, str]:
         """Made once and kept, readable by their owner only; sessions and connections outlive a restart."""
@@ -127,7 +163,8 @@ class AirflowHome:
     def is_migrated(self) -> bool:
         """Whether the database was last migrated by exactly what is installed now."""
         stamp = self._migration_stamp
-        return self.database.exists() and stamp.exists() and stamp.read_text() == _migration_state()
+        there = bool(self.database_url) or self.database.exists()
+        return there and stamp.exists() and stamp.read_text() == _migration_state()
 
     @property
     def _migration_stamp(self) -> Path:
@@ -142,9 +179,26 @@ class AirflowHome:
         with self.start("db-migrate", "db", "migrate") as process:
             if process.wait(timeout=600, meanwhile=meanwhile) != 0:
                 raise ProcessFailed(process, "failed")
+        if IS_AIRFLOW_2:  # which knows no tables but its own
+            self._make_our_tables()
         self._migration_stamp.write_text(_migration_state())
 
+    def _make_our_tables(self) -> None:
+        with self.start_ours("sso-db-upgrade", "db", "upgrade") as process:
+            if process.wait(timeout=120) != 0:
+                raise ProcessFailed(process, "failed")
+
     # The components
+
+    def start_ours(self, name: str, *arguments: str) -> Process:
+        """Start ``airflow-sso <arguments>``."""
+        return Process(
+            name,
+            [sys.executable, "-m", "airflow_sso.cli", *arguments],
+            log=self.logs / f"{name}.log",
+            env=self.environment(),
+            cwd=self.path,
+        )
 
     def start(self, name: str, *arguments: str, grace: float | None = None) -> Process:
         """Start ``airflow <arguments>``; `name` is also its log's name."""
@@ -164,6 +218,9 @@ class AirflowHome:
         """Another `port` makes a second replica on the same database."""
         name = "api-server" if port in (None, self.port) else f"api-server-{port}"
         chosen = ["--host", "127.0.0.1", "--port", str(port or self.port), "--workers", str(workers)]
+        if IS_AIRFLOW_2:
+            pid_file = str(self.path / f"{name}.pid")
+            return self.start(name, "webserver", *map(_of_webserver, chosen), "--pid", pid_file)
         return self.start(name, "api-server", *chosen)
 
     def start_scheduler(self) -> Process:
@@ -172,6 +229,10 @@ class AirflowHome:
 
     def start_dag_processor(self) -> Process:
         return self.start("dag-processor", "dag-processor")
+
+
+def _of_webserver(option: str) -> str:
+    return "--hostname" if option == "--host" else option
 
 
 def _without_proxy_for_this_machine() -> dict[str, str]:

@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
-# Makes or refreshes .venv from a lock file:  scripts/install.sh demo|dev|uv
+# Makes or refreshes an environment from a lock file:  scripts/install.sh FOLDER LOCK
 #
-# Everything that comes from outside is checked against the hashes in locks/, uv itself included.
-# The stamp is written last, so an interrupted run is simply done again.
+#   scripts/install.sh .venv locks/airflow-3.3-dev.txt
+#   scripts/install.sh .venv locks/uv.txt               # uv alone, which writes lock files
+#
+# Everything that comes from outside is checked against the hashes in locks/, uv itself included; uv
+# is installed once, in .venv where there is one. The stamp, FOLDER/<name of the lock>.stamp, is
+# written last, so an interrupted run is simply done again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-kind=${1:?demo, dev or uv}
-case $kind in
-    demo) lock=locks/airflow-3.3.txt ;;
-    dev) lock=locks/airflow-3.3-dev.txt ;;
-    uv) lock= ;;
-    *) echo "scripts/install.sh: demo, dev or uv, not '$kind'" >&2; exit 2 ;;
-esac
-
-venv=.venv
+venv=${1:?the folder of the environment}
+lock=${2:?a lock file}
 python=$venv/bin/python
 log=$venv/install.log
+# The lock for development holds everything that the one without tools does, and has its Pythons.
+name=$(basename "$lock" .txt)
+smaller=${name%-dev}
+inputs=$(dirname "$lock")/$smaller.in
+[ "$name" != uv ] || inputs=locks/airflow-3.3.in
 
 say() { printf '[%4d s] %s\n' "$SECONDS" "$1"; }
 
@@ -44,25 +46,32 @@ fail() {
 }
 
 # An environment does not survive being moved, nor the loss of the Python it was made from.
-if [ "$(cat $venv/root 2>/dev/null)" != "$PWD" ] || ! $python -c '' 2>/dev/null; then
-    base=$(scripts/find_python.sh)
+if [ "$(cat "$venv/root" 2>/dev/null)" != "$PWD" ] || ! "$python" -c '' 2>/dev/null; then
+    base=$(scripts/find_python.sh "$inputs")
     say "Making $venv with $("$base" -V)"
-    rm -rf $venv
-    "$base" -m venv $venv
-    printf '%s\n' "$PWD" >$venv/root
+    rm -rf "$venv"
+    "$base" -m venv "$venv"
+    printf '%s\n' "$PWD" >"$venv/root"
 fi
 : >"$log"
 
-pip() { $python -m pip --disable-pip-version-check --no-input "$@"; }
-uv() { env -u VIRTUAL_ENV $venv/bin/uv --no-progress pip "$@" --python $python; }
+pip() { "$python" -m pip --disable-pip-version-check --no-input "$@"; }
+uv() { env -u VIRTUAL_ENV "$uv" --no-progress pip "$@" --python "$python"; }
 
-if [ "$kind" = uv ]; then
-    step "Installing uv" pip install --require-hashes -r locks/uv.txt || fail
+uv=.venv/bin/uv
+has_uv() { [ "$venv" != .venv ] && "$uv" --version >/dev/null 2>&1; }
+install_uv() {
+    uv=$venv/bin/uv
+    step "Installing uv, a faster pip" pip install --require-hashes -r locks/uv.txt
+}
+
+if [ "$name" = uv ]; then
+    install_uv || fail
     exit 0
 fi
 
-rm -f $venv/demo.stamp $venv/dev.stamp
-if step "Installing uv, a faster pip" pip install --require-hashes -r locks/uv.txt; then
+rm -f "$venv"/*.stamp
+if has_uv || install_uv; then
     step "Installing what $lock names" uv sync --require-hashes "$lock" || fail
     step "Installing this project, editable" uv install --no-deps --editable . || fail
 else
@@ -76,9 +85,5 @@ if ! pip check >>"$log"; then
     fail
 fi
 
-# The lock for development holds everything the demo needs as well.
-touch $venv/demo.stamp
-if [ "$kind" = dev ]; then
-    touch $venv/dev.stamp
-fi
-say "Done: $venv, $(du -sh $venv | cut -f1)"
+touch "$venv/$smaller.stamp" "$venv/$name.stamp"
+say "Done: $venv, $(du -sh "$venv" | cut -f1)"

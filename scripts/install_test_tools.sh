@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The programs that tests use beside Python: a Chromium, Node.js with npm, and SimpleSAMLphp with PHP.
+# The programs that tests use beside Python: a Chromium, Node.js with npm, SimpleSAMLphp with PHP, and a
+# PostgreSQL server, of which the tests start a cluster of their own.
 #
 # Debian and Ubuntu with root rights get what is missing. Elsewhere it is named, and the tests that
 # need it are skipped; in CI a skipped test would hide a fault, so there a missing tool is an error.
@@ -27,6 +28,16 @@ peer=$(dirname "$0")/../tests/peers/simplesamlphp
 
 has_simplesamlphp() {
     [ -d "$peer/.package" ]
+}
+
+# Where tests/postgresql.py looks for it.
+has_postgresql() {
+    local folder
+    for folder in /usr/lib/postgresql/*/bin "$(pg_config --bindir 2>/dev/null)" \
+        "$(dirname "$(command -v postgres)" 2>/dev/null)"; do
+        [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && return 0
+    done
+    return 1
 }
 
 can_install() {
@@ -68,12 +79,22 @@ unpack_simplesamlphp() {
     fi
 }
 
+# Debian's package makes a cluster and starts it, unless it is told not to before it comes.
+install_postgresql() {
+    local file=/etc/postgresql-common/createcluster.d/airflow-sso-tests.conf
+    as_root mkdir -p "$(dirname "$file")"
+    echo "create_main_cluster = false" | as_root tee "$file" >/dev/null
+    apt_install postgresql
+    as_root rm -f "$file"
+}
+
 # One by one: what cannot be had must not keep the other away.
 if can_install; then
     has_browser || apt_install chromium
     has_node || apt_install nodejs npm
     has_php || apt_install php-cli php-mbstring php-xml
     has_simplesamlphp || unpack_simplesamlphp
+    has_postgresql || install_postgresql
 fi
 
 missing=()
@@ -81,6 +102,7 @@ has_browser || missing+=("chromium")
 has_node || missing+=("Node.js 18 or newer with npm")
 has_php || missing+=("PHP with mbstring and xml")
 has_simplesamlphp || missing+=("SimpleSAMLphp, Debian's package, unpacked")
+has_postgresql || missing+=("a PostgreSQL server")
 if [ ${#missing[@]} -eq 0 ]; then
     exit 0
 fi

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes the lock files anew, for Python 3.11 to 3.13 on every platform:  scripts/lock.sh
+# Writes the lock files anew, each for every platform and for the Pythons that its .in file names:
+#   scripts/lock.sh
 #
 # Airflow is held at one release; everything else moves to the newest that fits. No address of a
 # package index is written down, so the files serve any mirror.
@@ -8,18 +9,21 @@ cd "$(dirname "$0")/.."
 
 uv=.venv/bin/uv
 python=.venv/bin/python
-constraints=locks/airflow-3.3.in
 
+# compile OUT PYTHONS-FILE ARGUMENTS...
 compile() {
-    local out=$1
-    shift
+    local out=$1 oldest
+    oldest=$(sed -n 's/^# Pythons,.*: //p' "$2" | tr ' ' '\n' | sort -V | head -n 1)
+    shift 2
     echo "Resolving $out"
-    "$uv" pip compile "$@" --python "$python" --universal --python-version 3.11 --generate-hashes \
+    "$uv" pip compile "$@" --python "$python" --universal --python-version "$oldest" --generate-hashes \
         --upgrade --no-emit-index-url --quiet --custom-compile-command "make lock" --output-file "$out"
 }
 
-compile locks/airflow-3.3.txt setup.cfg --constraint "$constraints"
-# The small lock constrains the large one: tests run on exactly what the demo runs on.
-compile locks/airflow-3.3-dev.txt setup.cfg --extra dev \
-    --constraint "$constraints" --constraint locks/airflow-3.3.txt
-echo uv | compile locks/uv.txt -
+for inputs in locks/airflow-*.in; do
+    lock=${inputs%.in}
+    compile "$lock.txt" "$inputs" setup.cfg --constraint "$inputs"
+    # The small lock constrains the large one: tests run on exactly what a demo runs on.
+    compile "$lock-dev.txt" "$inputs" setup.cfg --extra dev --constraint "$inputs" --constraint "$lock.txt"
+done
+echo uv | compile locks/uv.txt locks/airflow-3.3.in -

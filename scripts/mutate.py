@@ -367,7 +367,7 @@ _BREAK_GLASS = (
     ),
     Mutation(
         "public role: only ours counts",
-        "auth_manager.py",
+        "token_auth_manager.py",
         "        return doors.public_role if doors else None\n",
         "        return super()._get_auth_role_public()\n",
         DOORS,
@@ -420,7 +420,7 @@ _ACCESS = (
     ),
     Mutation(
         "auth manager: roles",
-        "auth_manager.py",
+        "token_auth_manager.py",
         "if {role.id for role in user.roles} != standing.role_ids:",
         "if False:",
         REVOCATION,

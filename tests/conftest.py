@@ -19,10 +19,12 @@ import pytest
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-sso-tests-")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
+from airflow_sso.airflow_compat import AUTH_PREFIX, IS_AIRFLOW_2
 from demo.airflow_home import AirflowHome
 from devidp import server as devidp_server
 from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
+from tests import postgresql as postgresql_server
 from tests import saml, sync_world
 from tests import stack as stacks
 from tests.review_world import People, Review
@@ -67,6 +69,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Together(config, log)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Airflow 2.11 stands on libraries of its time, which say so at each import; we only make sure of ours."""
+    if IS_AIRFLOW_2:
+        config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The order in which those processes take them."""
@@ -94,6 +102,27 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgresql_server.Cluster]:
+    """A PostgreSQL of this run's own, without any database yet."""
+    reason = postgresql_server.why_not()
+    if reason:
+        pytest.skip(reason)
+    with postgresql_server.running() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(
+    postgresql: postgresql_server.Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The URL of a database in it as ``airflow db migrate`` leaves it: a template for others."""
+    path = tmp_path_factory.mktemp("template-postgresql") / "home"
+    home = AirflowHome(path=path, port=stacks.free_port(), database_url=postgresql.create("template"))
+    home.migrate()
+    return home.database_url
+
+
+@pytest.fixture(scope="session")
 def identity_provider() -> Iterator[Handle]:
     """The local identity provider, shared by all servers; :func:`idp` resets it."""
     with devidp_server.start() as handle:
@@ -113,7 +142,7 @@ def honest(identity_provider: Handle) -> None:
     drive.reset()
     for port in _PORTS:
         uris = [
-            f"http://localhost:{port}/auth/oauth-authorized/{name}"
+            f"http://localhost:{port}{AUTH_PREFIX}/oauth-authorized/{name}"
             for name in ("entra", "generic", "pingone")
         ]
         drive.control("POST", "clients", {"redirect_uris": uris})
@@ -216,7 +245,7 @@ def airflow_leavers(shared_airflow_leavers: Stack, idp: Handle) -> Stack:
     """The Airflow with directories, the default mapping, and a provider that knows it."""
     stack = shared_airflow_leavers
     names = ("entra", "generic", "pingone", "pingfederate")
-    uris = [f"{stack.url}/auth/oauth-authorized/{name}" for name in names]
+    uris = [f"{stack.auth_url}/oauth-authorized/{name}" for name in names]
     stacks.driver(idp).control("POST", "clients", {"redirect_uris": uris})
     saml.register(idp, stack, ["entra-saml"])
     stack.map(stacks.default_mapping())

@@ -69,7 +69,7 @@ class Rescuer(Visitor):
         return hidden(self.at("/auth/login/local", params=query))
 
     def submit(self, fields: dict[str, str], **options: Any) -> requests.Response:
-        return self.post(f"{self.stack.url}/auth/login/local", data=fields, timeout=30, **options)
+        return self.post(f"{self.stack.auth_url}/login/local", data=fields, timeout=30, **options)
 
     def try_password(self, username: str, password: str = PASSWORD, **query: str) -> requests.Response:
         """The whole way, to the page at its end."""

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 from lxml import etree
 
+from airflow_sso.airflow_compat import AUTH_PREFIX
 from devidp import saml_response
 from devidp.saml_response import Recipe
 from devidp.server import Handle
@@ -65,7 +66,7 @@ def entry(
 
 def entity_id(airflow_url: str, name: str) -> str:
     """What a provider of that name calls this Airflow."""
-    return f"{airflow_url}/auth/saml/metadata/{name}"
+    return f"{airflow_url}{AUTH_PREFIX}/saml/metadata/{name}"
 
 
 @dataclass
@@ -81,7 +82,7 @@ class Conversation:
 
     @property
     def acs(self) -> str:
-        return f"{self.stack.url}/auth/saml/acs/{self.provider}"
+        return f"{self.stack.auth_url}/saml/acs/{self.provider}"
 
     @property
     def entity_id(self) -> str:

@@ -38,7 +38,7 @@ class Guest:
 
     @property
     def slo(self) -> str:
-        return f"{self.stack.url}/auth/saml/slo/{self.provider}"
+        return f"{self.stack.auth_url}/saml/slo/{self.provider}"
 
     @property
     def face(self) -> str:

@@ -6,6 +6,7 @@ of cookies, without the browser.
 
 from __future__ import annotations
 
+import functools
 import html
 import itertools
 import os
@@ -13,12 +14,11 @@ import re
 import secrets
 import shutil
 import socket
-import sqlite3
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -26,7 +26,13 @@ from urllib.parse import urljoin
 import httpx
 import requests
 import yaml
+from sqlalchemy import create_engine, insert, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.elements import TextClause
 
+from airflow_sso import models
+from airflow_sso.airflow_compat import AUTH_PREFIX, IS_AIRFLOW_2
 from demo.airflow_home import SSO_AUTH_MANAGER, AirflowHome
 from demo.processes import Process
 from devidp.groups import DN_SUFFIX
@@ -142,6 +148,12 @@ def default_mapping() -> dict[str, Any]:
     return {"version": 1, "rules": rules}
 
 
+def route(path: str) -> str:
+    """A path as 3.x has it, on the line that is tested: 2.11 puts nothing before our routes."""
+    is_ours = path.startswith("/auth/") and not path.startswith("/auth/fab/")
+    return path.removeprefix("/auth") if IS_AIRFLOW_2 and is_ours else path
+
+
 @dataclass
 class Stack:
     """One Airflow. ``configure`` writes both YAML files; ``start`` runs the api-server."""
@@ -155,6 +167,16 @@ class Stack:
     @property
     def url(self) -> str:
         return self.home.url
+
+    @property
+    def auth_url(self) -> str:
+        """What our routes follow."""
+        return f"{self.url}{AUTH_PREFIX}"
+
+    @property
+    def landing_url(self) -> str:
+        """Where a sign-in ends whose person was going nowhere in particular."""
+        return f"{self.url}/home" if IS_AIRFLOW_2 else f"{self.url}/"
 
     @property
     def sso_yaml(self) -> Path:
@@ -202,13 +224,7 @@ class Stack:
 
     def command(self, *arguments: str) -> Process:
         """Run ``airflow-sso <arguments>`` beside this Airflow."""
-        return Process(
-            "airflow-sso",
-            [sys.executable, "-m", "airflow_sso.cli", *arguments],
-            log=self.home.logs / "airflow-sso.log",
-            env=self.home.environment(),
-            cwd=self.home.path,
-        )
+        return self.home.start_ours("airflow-sso", *arguments)
 
     def stop(self) -> None:
         while self.processes:
@@ -219,31 +235,35 @@ class Stack:
         """Everything that the api-server has printed."""
         return (self.home.logs / "api-server.log").read_text(errors="replace")
 
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """The metadata database; no connection stays open, so that the database can be copied and dropped."""
+        wait = {"timeout": 60} if self.home.sql_alchemy_conn.startswith("sqlite") else {}
+        return create_engine(self.home.sql_alchemy_conn, poolclass=NullPool, connect_args=wait)
+
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Read the metadata database."""
-        with closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True)) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(query, parameters)]
+        """Read the metadata database; each ``?`` of the query is the next parameter."""
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(*_bound(query, parameters)).mappings()]
 
     def write(self, statement: str, *parameters: Any) -> None:
         """Write to the metadata database, as an administrator with a SQL prompt would."""
-        connection = sqlite3.connect(self.home.database, timeout=30)
-        with connection:
-            connection.execute(statement, parameters)
-        connection.close()
+        with self.engine.begin() as connection:
+            connection.execute(*_bound(statement, parameters))
 
     def abandon_attempts(self, number: int) -> None:
         """Put attempts of other browsers into the table, as if they had been started and left."""
-        rows = (
-            (f"{n:064x}", "b", "entra", "n", "v", "/", "2099-01-01 00:00:00.000000") for n in range(number)
-        )
-        with closing(sqlite3.connect(self.home.database, timeout=60)) as connection, connection:
-            connection.executemany(
-                """insert into sso_login_attempt
-                   (state_hash, browser_hash, provider, nonce, code_verifier, next_url, expires_at)
-                   values (?, ?, ?, ?, ?, ?, ?)""",
-                rows,
-            )
+        attempt = {
+            "browser_hash": "b",
+            "provider": "entra",
+            "nonce": "n",
+            "code_verifier": "v",
+            "next_url": "/",
+            "expires_at": datetime(2099, 1, 1, tzinfo=timezone.utc),
+        }
+        with self.engine.begin() as connection:
+            rows = [{**attempt, "state_hash": f"{n:064x}"} for n in range(number)]
+            connection.execute(insert(models.login_attempts), rows)
 
     def roles_of(self, username: str) -> set[str]:
         query = """select r.name from ab_role r join ab_user_role ur on ur.role_id = r.id
@@ -263,7 +283,7 @@ class Visitor(requests.Session):
         self.stack = stack
 
     def at(self, path: str, **options: Any) -> requests.Response:
-        return self.get(f"{self.stack.url}{path}", timeout=30, **options)
+        return self.get(f"{self.stack.url}{route(path)}", timeout=30, **options)
 
     def go_to_provider(self, provider: str = "entra", next_url: str | None = None) -> requests.Response:
         """Start a sign-in; returns the provider's page."""
@@ -287,10 +307,23 @@ class Visitor(requests.Session):
         """The whole way; returns the page at its end, which may be a refusal."""
         return self.press(self.go_to_provider(provider, next_url), person)
 
+    def sign_out(self, **options: Any) -> requests.Response:
+        """Airflow's own button: a link on 3.x, a form with its token against forgery on 2.11."""
+        if not IS_AIRFLOW_2:
+            return self.at("/api/v2/auth/logout", **options)
+        page = self.at("/users/userinfo/")
+        token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
+        fields = {"csrf_token": token[1] if token else ""}
+        return self.post(f"{self.stack.url}/logout/", data=fields, timeout=30, **options)
+
     def who(self) -> str | None:
         """Who Airflow's API thinks this is."""
-        answer = self.at("/ui/auth/me")
-        return str(answer.json()["username"]) if answer.ok else None
+        if not IS_AIRFLOW_2:
+            answer = self.at("/ui/auth/me")
+            return str(answer.json()["username"]) if answer.ok else None
+        page = self.at("/users/userinfo/", allow_redirects=False)
+        found = re.search(r"<th[^>]*>User Name</th>\s*<td>(?:<span[^>]*>)?([^<]*)<", page.text)
+        return html.unescape(found[1]) if found else None
 
 
 @contextmanager
@@ -323,12 +356,19 @@ def running(template: Path, path: Path, idp: Handle, *, workers: int = 1, **opti
 def welcome(stack: Stack, idp: Handle) -> Stack:
     """The honest provider knows this Airflow, and the mapping is the default one again."""
     known = {
-        "redirect_uris": [f"{stack.url}/auth/oauth-authorized/entra"],
-        "backchannel_logout_uris": [f"{stack.url}/auth/logout/backchannel/entra"],
+        "redirect_uris": [f"{stack.auth_url}/oauth-authorized/entra"],
+        "backchannel_logout_uris": [f"{stack.auth_url}/logout/backchannel/entra"],
     }
     driver(idp).control("POST", "clients", known)
     stack.map(default_mapping())
     return stack
+
+
+def _bound(statement: str, parameters: Sequence[Any]) -> tuple[TextClause, dict[str, Any]]:
+    """With parameters by name, which every database's driver is given in its own spelling."""
+    names = (f":p{number}" for number in itertools.count())
+    named = re.sub(r"\?", lambda _: next(names), statement)
+    return text(named), {f"p{number}": value for number, value in enumerate(parameters)}
 
 
 def facts(page: requests.Response) -> tuple[str | None, str | None]:

@@ -89,7 +89,7 @@ def shared_two(
 @pytest.fixture
 def two(shared_two: Stack, idp: Handle) -> Stack:
     shared_two.write("delete from sso_throttle")
-    uri = f"{shared_two.url}/auth/oauth-authorized/entra"
+    uri = f"{shared_two.auth_url}/oauth-authorized/entra"
     stacks.driver(idp).control("POST", "clients", {"redirect_uris": [uri]})
     return shared_two
 
@@ -514,7 +514,7 @@ def old_state(two: Stack) -> requests.Response:
 def twice(two: Stack) -> requests.Response:
     visitor = Rescuer(two)
     fields = [*visitor.form().items(), *GOOD.items(), ("state", "another")]
-    return visitor.post(f"{two.url}/auth/login/local", data=fields, timeout=30)
+    return visitor.post(f"{two.auth_url}/login/local", data=fields, timeout=30)
 
 
 def huge(two: Stack) -> requests.Response:
@@ -591,7 +591,7 @@ def test_a_link_is_kept_as_a_hash_and_said_nowhere(two: Stack) -> None:
     (line,) = [line for line in text.splitlines() if line.startswith("{")]
     told = json.loads(line)
     assert (told["username"], told["pinned"]) == ("admin", False)
-    assert told["url"].startswith(f"{two.url}/auth/login/local?secret=")
+    assert told["url"].startswith(f"{two.auth_url}/login/local?secret=")
     ticket = told["url"].partition("=")[2]
     assert text.count(ticket) == 1, "and what the command logs does not have it"
     everything = json.dumps(

@@ -103,12 +103,12 @@ def test_strangers_cannot_fill_tables_with_refusals_or_sessions(airflow: Stack) 
 
     before = counts()
     for number in range(150):
-        address = f"{airflow.url}/auth/oauth-authorized/entra?state=s{number}&code=c"
+        address = f"{airflow.auth_url}/oauth-authorized/entra?state=s{number}&code=c"
         answer = requests.get(address, timeout=30)
         assert facts(answer)[0] == "SSO-101"
     for _ in range(20):
-        requests.get(f"{airflow.url}/auth/login/", timeout=30, allow_redirects=False)
-        requests.get(f"{airflow.url}/auth/signed-out/", timeout=30)
+        requests.get(f"{airflow.auth_url}/login/", timeout=30, allow_redirects=False)
+        requests.get(f"{airflow.auth_url}/signed-out/", timeout=30)
     after = counts()
     assert after["sso_decision"] - before["sso_decision"] <= 120, "sixty a minute"
     assert after["session"] == before["session"]

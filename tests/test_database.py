@@ -142,7 +142,7 @@ def served_by_two(
 
 @pytest.fixture
 def airflow(served_by_two: Stack, idp: Handle) -> Stack:
-    uris = [f"{served_by_two.url}/auth/oauth-authorized/{name}" for name in ("entra", "generic")]
+    uris = [f"{served_by_two.auth_url}/oauth-authorized/{name}" for name in ("entra", "generic")]
     stacks.driver(idp).control("POST", "clients", {"redirect_uris": uris})
     return served_by_two
 
@@ -395,7 +395,7 @@ def test_an_account_of_ours_has_no_password_that_opens_anything(airflow: Stack) 
     for guess in guesses:
         assert not check_password_hash(made["password"], guess)
         body = {"username": "karl", "password": guess}
-        answer = airflow.visitor().post(f"{airflow.url}/auth/token", json=body, timeout=30)
+        answer = airflow.visitor().post(f"{airflow.auth_url}/token", json=body, timeout=30)
         assert answer.status_code in (400, 401, 422), answer.text
     # The control: the check says yes where there is a password.
     local = local_user(airflow, "karl.local", "karl.local@elsewhere.example")

@@ -149,7 +149,7 @@ class BesideTheServer(Reader):
 
 @pytest.mark.server
 def test_from_an_empty_file_to_three_teams(company: Stack, idp: Handle) -> None:
-    known = {"redirect_uris": [f"{company.url}/auth/oauth-authorized/generic"]}
+    known = {"redirect_uris": [f"{company.auth_url}/oauth-authorized/generic"]}
     driver(idp).control("POST", "clients", known)
     reader = BesideTheServer(company, idp)
     tutorial = steps("role-mapping.md", "From an empty file to three teams", "What a rule can ask")

@@ -95,7 +95,7 @@ def ours(shared_ours: Stack, idp: Handle) -> Stack:
 
 
 def register(stack: Stack, idp: Handle) -> None:
-    uri = f"{stack.url}/auth/oauth-authorized/entra"
+    uri = f"{stack.auth_url}/oauth-authorized/entra"
     stacks.driver(idp).control("POST", "clients", {"redirect_uris": [uri]})
 
 
@@ -156,7 +156,7 @@ def test_flask_appbuilders_own_tokens_open_nothing(ours: Stack, stock: Stack) ->
 
     def reads_users(stack: Stack) -> int:
         bearer = {"Authorization": f"Bearer {forged(stack, user_id(stack, NAMED), 'access')}"}
-        address = f"{stack.url}/auth/users/list/"
+        address = f"{stack.auth_url}/users/list/"
         return requests.get(address, headers=bearer, timeout=30, allow_redirects=False).status_code
 
     assert refreshed(stock) == 200
@@ -168,11 +168,11 @@ def test_flask_appbuilders_own_tokens_open_nothing(ours: Stack, stock: Stack) ->
 def test_the_sign_in_page_takes_no_form(ours: Stack, stock: Stack, username: str) -> None:
     fields = {"username": username, "password": PASSWORD}
     visitor = ours.visitor()
-    answer = visitor.post(f"{ours.url}/auth/login/", data=fields, timeout=30)
+    answer = visitor.post(f"{ours.auth_url}/login/", data=fields, timeout=30)
     assert answer.status_code == 405
     assert visitor.who() is None
     control = stock.visitor()
-    control.post(f"{stock.url}/auth/login/", data=fields, timeout=30)
+    control.post(f"{stock.auth_url}/login/", data=fields, timeout=30)
     assert control.who() == username
 
 
@@ -213,7 +213,7 @@ def test_the_pages_for_choosing_a_password_are_shut(ours: Stack, stock: Stack, p
     chosen = {"password": "chosen", "conf_password": "chosen"}
 
     def choose(stack: Stack, visitor: Visitor) -> requests.Response:
-        address = f"{stack.url}/auth/{page}/form?pk={user_id(stack, PERSON)}"
+        address = f"{stack.auth_url}/{page}/form?pk={user_id(stack, PERSON)}"
         return visitor.post(address, data=chosen, timeout=30)
 
     def password(stack: Stack) -> str:
@@ -227,7 +227,7 @@ def test_the_pages_for_choosing_a_password_are_shut(ours: Stack, stock: Stack, p
     assert password(ours) == before
     assert facts(signed_in(ours).at(f"/auth/{page}/form?pk=1"))[0] == "SSO-401"
     control = stock.visitor()
-    control.post(f"{stock.url}/auth/login/", data={"username": PERSON, "password": PASSWORD}, timeout=30)
+    control.post(f"{stock.auth_url}/login/", data={"username": PERSON, "password": PASSWORD}, timeout=30)
     choose(stock, control)
     assert check_password_hash(password(stock), "chosen")
     stock.write(
@@ -315,7 +315,7 @@ def test_signing_out_ends_it(ours: Stack) -> None:
     local.try_password(NAMED)
     kept = dict(local.cookies)
     page = local.at("/api/v2/auth/logout")
-    assert page.url == f"{ours.url}/auth/signed-out/"
+    assert page.url == f"{ours.auth_url}/signed-out/"
     thief = ours.visitor()
     thief.cookies.update(kept)
     assert thief.who() is None

@@ -344,7 +344,7 @@ with_each_fault = on(*(Scene(fault, workers) for fault in FAULTS for workers in 
 
 def may_come_back(idp: Handle, stack: Stack) -> None:
     """Register our redirect URIs; the provider forgets them whenever it is reset."""
-    uris = [f"{stack.url}/auth/oauth-authorized/{name}" for name in ("entra", "generic")]
+    uris = [f"{stack.auth_url}/oauth-authorized/{name}" for name in ("entra", "generic")]
     stacks.driver(idp).control("POST", "clients", {"redirect_uris": uris})
 
 
@@ -414,7 +414,7 @@ def test_a_local_password_opens_nothing_else(act: Act) -> None:
     assert fab.status_code in (400, 401)
     assert "access_token" not in fab.text
     visitor = act.stack.visitor()
-    form = visitor.post(f"{act.stack.url}/auth/login/", data=ADMIN, timeout=30)
+    form = visitor.post(f"{act.stack.auth_url}/login/", data=ADMIN, timeout=30)
     assert form.status_code == 405
     assert visitor.who() is None
     assert not asked_anew(act.stack, "GET", "/ui/auth/me", auth=tuple(ADMIN.values())).ok

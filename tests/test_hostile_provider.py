@@ -253,7 +253,7 @@ def test_rotated_keys_are_fetched_but_not_without_limit(
         stack = Stack(home, idp=idp)
         stack.configure([stacks.generic(idp.url)])
         drive = stacks.driver(idp)
-        drive.control("POST", "clients", {"redirect_uris": [f"{home.url}/auth/oauth-authorized/generic"]})
+        drive.control("POST", "clients", {"redirect_uris": [f"{stack.auth_url}/oauth-authorized/generic"]})
         try:
             stack.start()
             get_in(stack, "generic")

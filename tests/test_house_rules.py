@@ -35,12 +35,13 @@ WINGS = {
     "in_force",
 }
 #: The only spine modules that compose wings.
-COMPOSERS = {"security_manager", "auth_manager", "cli"}
+COMPOSERS = {"security_manager", "auth_manager", "token_auth_manager", "cli"}
 STRANGERS = {"login", "directory", "scim", "api"}
 PURE = {"role_mapping", "accounts.matching", "sync.plan", "sync.compare", "sync.untold"}
 MAY_IMPORT_AIRFLOW = {
     "security_manager",
     "auth_manager",
+    "token_auth_manager",
     "airflow_compat",
     "cli.doctor_airflow",
     "db_manager",

@@ -46,7 +46,7 @@ def shared(
 
 @pytest.fixture
 def airflow(shared: Stack, idp: Handle) -> Stack:
-    uris = [f"{shared.url}/auth/oauth-authorized/{name}" for name in ("entra", "generic")]
+    uris = [f"{shared.auth_url}/oauth-authorized/{name}" for name in ("entra", "generic")]
     stacks.driver(idp).control("POST", "clients", {"redirect_uris": uris})
     shared.map(stacks.default_mapping())
     return shared

@@ -99,7 +99,7 @@ def shared_airflow_apart(
 def airflow_apart(shared_airflow_apart: Stack, idp: Handle) -> Stack:
     """The same, known to the honest provider."""
     saml.register(idp, shared_airflow_apart, ["lab-saml", "lab-unasked", "entra-saml"])
-    idp.state.client.redirect_uris.add(f"{shared_airflow_apart.url}/auth/oauth-authorized/entra")
+    idp.state.client.redirect_uris.add(f"{shared_airflow_apart.auth_url}/oauth-authorized/entra")
     return shared_airflow_apart
 
 
@@ -269,13 +269,13 @@ def the_cookies_are_as_they_should_be(wire: Wire, binding: str, *, secure: bool)
 
 def nothing_came_along(stack: Stack, wire: Wire, had: set[str]) -> None:
     """The last POST to the ACS left behind what the browser had, and the GET after it brought that."""
-    posted = wire.exchanges("POST", f"{stack.url}/auth/saml/acs/lab-saml")[-1]
+    posted = wire.exchanges("POST", f"{stack.auth_url}/saml/acs/lab-saml")[-1]
     assert posted.cookie_header == ""
     assert posted.sent == set()
     for name in had:  # Chromium says "SchemefulSameSiteLax" of http and https alike
         assert [reason.removeprefix("Schemeful") for reason in posted.withheld[name]] == ["SameSiteLax"]
     assert (posted.status, posted.set_cookies) == (303, [])
-    fetched = wire.exchanges("GET", f"{stack.url}/auth/saml/finish/lab-saml")[-1]
+    fetched = wire.exchanges("GET", f"{stack.auth_url}/saml/finish/lab-saml")[-1]
     assert had <= fetched.sent
     assert fetched.status == 302
     assert {name for name in AIRFLOWS_OWN if written(fetched, name)} == AIRFLOWS_OWN
@@ -324,10 +324,10 @@ def test_a_tile_changes_who_is_signed_in_by_an_ordinary_sign_in(
     del vera.headers["Authorization"]
     answer = vera.at("/auth/login/", allow_redirects=False)
     assert answer.status_code == 200, "a page with buttons, and not the way in"
-    unasked, asked = wire.exchanges("POST", f"{airflow_apart.url}/auth/saml/acs/")
+    unasked, asked = wire.exchanges("POST", f"{airflow_apart.auth_url}/saml/acs/")
     assert (unasked.cookie_header, unasked.status, unasked.set_cookies) == ("", 303, [])
     assert (asked.cookie_header, asked.status, asked.set_cookies) == ("", 303, [])
-    assert len(wire.exchanges("GET", f"{airflow_apart.url}/auth/login/lab-saml")) == 1
+    assert len(wire.exchanges("GET", f"{airflow_apart.auth_url}/login/lab-saml")) == 1
     assert window.cookie("airflow_sso_restarted") is None
 
     idp.state.knobs.reset()
@@ -349,11 +349,11 @@ def test_a_tile_signs_in_at_once_where_the_settings_allow_it(
     window.person("ada").click()
     window.arrives("/")
     assert window.who() == "ada"
-    (posted,) = wire.exchanges("POST", f"{airflow_apart.url}/auth/saml/acs/")
-    (fetched,) = wire.exchanges("GET", f"{airflow_apart.url}/auth/saml/finish/")
+    (posted,) = wire.exchanges("POST", f"{airflow_apart.auth_url}/saml/acs/")
+    (fetched,) = wire.exchanges("GET", f"{airflow_apart.auth_url}/saml/finish/")
     assert [one.partition("=")[0] for one in posted.set_cookies] == ["airflow_sso_attempt"]
     assert fetched.sent == {"airflow_sso_attempt"}
-    assert wire.exchanges("GET", f"{airflow_apart.url}/auth/login/lab-unasked") == []
+    assert wire.exchanges("GET", f"{airflow_apart.auth_url}/login/lab-unasked") == []
 
 
 def test_a_response_that_somebody_else_got_unasked_only_begins_a_sign_in(

@@ -194,7 +194,7 @@ def unreached(migrated_database: Path, idp: Handle, tmp_path: Path) -> Iterator[
     with stack.migrated_home(migrated_database, tmp_path / "home") as home:
         airflow = Stack(home, idp=idp)
         airflow.configure([stack.entra(idp.url)])
-        idp.state.client.redirect_uris.add(f"{airflow.url}/auth/oauth-authorized/entra")
+        idp.state.client.redirect_uris.add(f"{airflow.auth_url}/oauth-authorized/entra")
         try:
             yield airflow.start()
         finally:

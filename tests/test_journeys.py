@@ -116,7 +116,7 @@ def test_a_page_that_a_role_does_not_open_ends_somewhere(
     window = open_window(airflow)
     window.sign_in(person)
     assert window.at("/auth/users/list/").status == 200
-    expect(window.page).to_have_url(f"{airflow.url}/auth/users/list/" if sees else f"{airflow.url}/")
+    expect(window.page).to_have_url(f"{airflow.auth_url}/users/list/" if sees else f"{airflow.url}/")
 
 
 def test_roles_follow_the_directory_at_the_next_sign_in(airflow: Stack, open_window: OpenWindow) -> None:

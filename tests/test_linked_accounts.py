@@ -79,7 +79,7 @@ class Admin:
 
     def api(self, method: str, path: str, **options: Any) -> requests.Response:
         """By the token alone, as a script would."""
-        url = f"{self.stack.url}/auth/fab/v1/{path}"
+        url = f"{self.stack.auth_url}/fab/v1/{path}"
         return requests.request(method, url, headers=self._bearer, timeout=30, **options)
 
 
@@ -249,7 +249,7 @@ SECURITY_MANAGER_CLASS = SecurityManager
 def test_deleting_many_at_once(migrated_database: Path, idp: Handle, tmp_path: Path) -> None:
     """Airflow's list of users has no such button; a webserver_config.py may add one."""
     with an_airflow(migrated_database, tmp_path / "home", idp, BULK) as stack:
-        uri = f"{stack.url}/auth/oauth-authorized/entra"
+        uri = f"{stack.auth_url}/oauth-authorized/entra"
         stacks.driver(idp).control("POST", "clients", {"redirect_uris": [uri]})
         sign_in_otto(stack)
         admin = Admin(stack)

@@ -94,14 +94,14 @@ def airflow_out(shared_airflow_out: Stack, idp: Handle) -> Stack:
 
 
 def register(stack: Stack, idp: Handle) -> None:
-    signed_out = f"{stack.url}/auth/signed-out/"
+    signed_out = f"{stack.auth_url}/signed-out/"
     stacks.driver(idp).control(
         "POST",
         "clients",
         {
             "redirect_uris": [
                 signed_out,  # which is where Entra looks for it
-                *(f"{stack.url}/auth/oauth-authorized/{name}" for name in FACES),
+                *(f"{stack.auth_url}/oauth-authorized/{name}" for name in FACES),
             ],
             "post_logout_redirect_uris": [signed_out],
             "backchannel_logout_uris": [backchannel(stack, name) for name in (*FACES, "broken", "nobody")],
@@ -115,7 +115,7 @@ def drive(idp: Handle) -> Driver:
 
 
 def backchannel(stack: Stack, provider: str) -> str:
-    return f"{stack.url}/auth/logout/backchannel/{provider}"
+    return f"{stack.auth_url}/logout/backchannel/{provider}"
 
 
 def tell(stack: Stack, drive: Driver, provider: str = "generic", **more: Any) -> dict[str, Any]:
@@ -373,7 +373,7 @@ def test_the_addresses_are_printed_for_whoever_registers_us(airflow_out: Stack) 
         text = process.log.read_text()
     printed = json.loads(text[text.index("{\n") : text.rindex("}") + 1])["generic"]
     assert printed["backchannel_logout_uri"] == backchannel(airflow_out, "generic")
-    assert printed["frontchannel_logout_uri"] == f"{airflow_out.url}/auth/logout/frontchannel/generic"
+    assert printed["frontchannel_logout_uri"] == f"{airflow_out.auth_url}/logout/frontchannel/generic"
 
 
 # --- front-channel -------------------------------------------------------------------------------------
@@ -454,7 +454,7 @@ def test_signing_out_leads_to_the_provider_and_back(airflow_out: Stack, drive: D
     assert "eyJ" not in kept
 
     page = visitor.at("/auth/logout/")
-    assert (page.url, page.status_code) == (f"{airflow_out.url}/auth/signed-out/", 200)
+    assert (page.url, page.status_code) == (f"{airflow_out.auth_url}/signed-out/", 200)
     assert bearer(airflow_out, token) in (401, 403)
     assert visitor.who() is None
     assert silent(airflow_out, visitor, provider)["error"] == ["interaction_required"]
@@ -469,7 +469,7 @@ def test_signing_out_leads_to_the_provider_and_back(airflow_out: Stack, drive: D
 
 def test_without_any_claim_for_it_entra_gets_no_logout_hint(airflow_out: Stack, drive: Driver) -> None:
     visitor = signed_in(airflow_out, "entra")
-    assert visitor.at("/auth/logout/").url == f"{airflow_out.url}/auth/signed-out/"
+    assert visitor.at("/auth/logout/").url == f"{airflow_out.auth_url}/signed-out/"
     (seen,) = drive.control("GET", "requests?endpoint=logout")
     assert set(seen["query"]) == SIGN_OUTS["pingone"][1]
 
@@ -477,7 +477,7 @@ def test_without_any_claim_for_it_entra_gets_no_logout_hint(airflow_out: Stack, 
 def test_a_hint_that_fits_into_no_address_is_left_out(airflow_out: Stack, drive: Driver) -> None:
     drive.knobs(id_token__min_bytes=9000)
     visitor = signed_in(airflow_out)
-    assert visitor.at("/auth/logout/").url == f"{airflow_out.url}/auth/signed-out/"
+    assert visitor.at("/auth/logout/").url == f"{airflow_out.auth_url}/signed-out/"
     (seen,) = drive.control("GET", "requests?endpoint=logout")
     assert set(seen["query"]) == {"client_id", "post_logout_redirect_uri"}
 
@@ -498,7 +498,7 @@ def test_where_it_is_not_wished_for_or_not_offered_it_ends_here(
     visitor = signed_in(airflow_out, provider)
     assert (latest_session(airflow_out)["sign_out_hints"] is None) == (provider == "quiet")
     page = visitor.at("/auth/logout/")
-    assert page.url == f"{airflow_out.url}/auth/signed-out/"
+    assert page.url == f"{airflow_out.auth_url}/signed-out/"
     assert [urlsplit(one.url).path for one in page.history] == ["/auth/logout/"]
     assert visitor.who() is None
     assert "code" in silent(airflow_out, visitor, provider)
@@ -543,7 +543,7 @@ def test_without_a_key_to_encrypt_with_nothing_is_kept(
             visitor = signed_in(stack)
             assert latest_session(stack)["sign_out_hints"] is None
             assert "[core] fernet_key is not set" in stack.log
-            assert visitor.at("/auth/logout/").url == f"{stack.url}/auth/signed-out/"
+            assert visitor.at("/auth/logout/").url == f"{stack.auth_url}/signed-out/"
             assert visitor.who() is None
             assert drive.control("GET", "requests?endpoint=logout") == []
         finally:

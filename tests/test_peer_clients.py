@@ -80,7 +80,7 @@ def signing(
                     node,
                     str(PEER / "server.mjs"),
                     str(port),
-                    f"{airflow.url}/auth/oauth-authorized/signing",
+                    f"{airflow.auth_url}/oauth-authorized/signing",
                     "id_token",
                 ],
                 log=home.logs / "peer-signing.log",

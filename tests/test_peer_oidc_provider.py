@@ -62,7 +62,7 @@ def peers(node: str, migrated_database: Path, tmp_path_factory: pytest.TempPathF
         issuers = {name: f"http://localhost:{port}" for name, port in ports.items()}
         airflow.configure([entry(name, issuer) for name, issuer in issuers.items()])
         for name, port in ports.items():
-            redirect_uri = f"{airflow.url}/auth/oauth-authorized/{name}"
+            redirect_uri = f"{airflow.auth_url}/oauth-authorized/{name}"
             peer = Process(
                 f"peer-{name}",
                 [node, str(PEER / "server.mjs"), str(port), redirect_uri, name],
@@ -70,8 +70,8 @@ def peers(node: str, migrated_database: Path, tmp_path_factory: pytest.TempPathF
                 env={
                     **home.environment(),
                     "CLIENT_SECRET": DEFAULT_CLIENT_SECRET,
-                    "SIGNED_OUT_URI": f"{airflow.url}/auth/signed-out/",
-                    "BACKCHANNEL_LOGOUT_URI": f"{airflow.url}/auth/logout/backchannel/{name}",
+                    "SIGNED_OUT_URI": f"{airflow.auth_url}/signed-out/",
+                    "BACKCHANNEL_LOGOUT_URI": f"{airflow.auth_url}/logout/backchannel/{name}",
                 },
             )
             running.enter_context(peer)

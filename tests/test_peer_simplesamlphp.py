@@ -105,7 +105,7 @@ class Federation:
         return answer.content
 
     def entity_id(self, name: str) -> str:
-        return f"{self.airflow.url}/auth/saml/metadata/{name}"
+        return f"{self.airflow.auth_url}/saml/metadata/{name}"
 
     def peer_of(self, name: str) -> SimpleSamlPhp:
         return self.rolling if name.startswith("rolled") else self.peer
@@ -245,7 +245,7 @@ def assert_refused(federation: Federation, name: str, code: str, reason: str, pe
 
 @pytest.mark.parametrize("name", ["as-imported", "response", "both"])
 def test_its_own_parser_reads_our_metadata(federation: Federation, name: str) -> None:
-    parsed, url = federation.parsed[name], f"{federation.airflow.url}/auth/saml"
+    parsed, url = federation.parsed[name], f"{federation.airflow.auth_url}/saml"
     assert parsed["entityid"] == f"{url}/metadata/{name}"
     (acs,) = parsed["AssertionConsumerService"]
     assert acs["Location"] == f"{url}/acs/{name}"
@@ -466,7 +466,7 @@ def test_signing_out_of_airflow_signs_out_there(federation: Federation, name: st
     if name == "out-post":
         page = post_on(page, visitor)
         page = post_on(page, visitor)  # its answer, by POST too, as our metadata is registered there
-    assert page.url == f"{federation.airflow.url}/auth/signed-out/", page.text[:2000]
+    assert page.url == f"{federation.airflow.auth_url}/signed-out/", page.text[:2000]
     assert held.who() is None
     assert "did not confirm a sign-out" not in federation.airflow.log[before:]
     assert "Received SAML 2.0 LogoutRequest from" in federation.peer.log[peer_before:]
@@ -518,7 +518,7 @@ def test_it_takes_our_logout_request_only_as_we_signed_it(federation: Federation
     assert "no signature found on message" in federation.peer.log[peer_before:]
     assert is_known_there(federation, "out-redirect", visitor)
     page = visitor.get(sent, timeout=30)
-    assert page.url == f"{federation.airflow.url}/auth/signed-out/"
+    assert page.url == f"{federation.airflow.auth_url}/signed-out/"
     assert not is_known_there(federation, "out-redirect", visitor)
 
 

@@ -145,7 +145,7 @@ MFA = {"claim": "amr", "contains": "mfa"}
 def test_a_second_factor_is_asked_for_and_lets_in(demanding: Callable[..., Stack], idp: Handle) -> None:
     airflow = demanding(MFA, {"claim": "acr", "equals": "c1"}, {"claim": "auth_time", "within": "8h"})
     visitor = airflow.visitor()
-    sent = visitor.get(f"{airflow.url}/auth/login/entra", allow_redirects=False, timeout=30)
+    sent = visitor.get(f"{airflow.auth_url}/login/entra", allow_redirects=False, timeout=30)
     query = parse_qs(urlsplit(sent.headers["Location"]).query)
     assert json.loads(query["claims"][0]) == {
         "id_token": {
@@ -186,12 +186,12 @@ def test_without_it_nobody_gets_in_and_nothing_changes(
 
 def test_trying_again_asks_for_a_fresh_proof(demanding: Callable[..., Stack]) -> None:
     airflow = demanding(MFA)
-    sent = airflow.visitor().get(f"{airflow.url}/auth/login/entra?anew=1", allow_redirects=False, timeout=30)
+    sent = airflow.visitor().get(f"{airflow.auth_url}/login/entra?anew=1", allow_redirects=False, timeout=30)
     assert parse_qs(urlsplit(sent.headers["Location"]).query)["prompt"] == ["login"]
 
 
 def test_nothing_is_asked_for_where_nothing_is_required(airflow: Stack) -> None:
-    sent = airflow.visitor().get(f"{airflow.url}/auth/login/entra", allow_redirects=False, timeout=30)
+    sent = airflow.visitor().get(f"{airflow.auth_url}/login/entra", allow_redirects=False, timeout=30)
     query = parse_qs(urlsplit(sent.headers["Location"]).query)
     assert not {"claims", "acr_values", "max_age", "prompt"} & set(query)
 

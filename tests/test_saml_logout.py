@@ -232,7 +232,7 @@ def test_a_provider_that_takes_no_answer_gets_none(sign_in: SignIn) -> None:
     guest = sign_in("deaf")
     page = send(guest.stack.visitor(), guest.request())
     assert page.status_code == 303
-    assert page.headers["Location"] == f"{guest.stack.url}/auth/signed-out/"
+    assert page.headers["Location"] == f"{guest.stack.auth_url}/signed-out/"
     assert_out(guest.visitor)
 
 
@@ -481,7 +481,7 @@ def test_signing_out_here_signs_out_there(stack: Stack, idp: Handle, provider: s
     assert asked["outcome"] == "logout", asked
     assert asked["saml"]["session_indexes"] == 1
     assert asked["saml"]["id_first"] == "_"
-    assert page.url == f"{stack.url}/auth/signed-out/"
+    assert page.url == f"{stack.auth_url}/signed-out/"
     assert page.status_code == 200
     assert session not in idp.state.saml.participants(face), "ended there: this very session"
     assert not is_known_there(stack, visitor, provider)
@@ -515,7 +515,7 @@ def test_without_provider_sign_out_nothing_is_kept_and_nobody_is_sent_away(sign_
     guest = sign_in("deaf")
     assert guest.session()["sign_out_hints"] is None
     page = guest.visitor.at("/auth/logout/", allow_redirects=False)
-    assert page.headers["Location"] == f"{guest.stack.url}/auth/signed-out/"
+    assert page.headers["Location"] == f"{guest.stack.auth_url}/signed-out/"
 
 
 @pytest.mark.parametrize(
@@ -538,7 +538,7 @@ def test_signed_out_here_whatever_the_provider_says(
     page = visitor.at("/auth/logout/")
     if provider == "pingone":
         page = press_form(visitor, press_form(visitor, page))
-    assert page.url == f"{stack.url}/auth/signed-out/"
+    assert page.url == f"{stack.auth_url}/signed-out/"
     assert_out(held)
     (line,) = [one for one in stack.log[before:].splitlines() if "did not confirm a sign-out" in one]
     assert said in line
@@ -562,7 +562,7 @@ def test_a_response_that_nobody_can_read_leads_to_the_calm_page(
     """And ends nothing: the browser that brings it stays signed in."""
     guest, before = sign_in("plain"), len(stack.log)
     page = guest.visitor.at(f"/auth/saml/slo/plain?SAMLResponse={query}", allow_redirects=False)
-    assert page.headers["Location"] == f"{stack.url}/auth/signed-out/"
+    assert page.headers["Location"] == f"{stack.auth_url}/signed-out/"
     assert stack.log[before:].count("plain did not confirm a sign-out") == 1
     assert is_in(guest.visitor)
 
@@ -578,7 +578,7 @@ def test_a_response_ends_nothing(sign_in: SignIn, idp: Handle) -> None:
     sent = context.redirect(tree)
     as_response = {**sent, "url": sent["url"].replace("SAMLRequest=", "SAMLResponse=")}
     page = send(guest.visitor, as_response)
-    assert page.headers["Location"] == f"{guest.stack.url}/auth/signed-out/"
+    assert page.headers["Location"] == f"{guest.stack.auth_url}/signed-out/"
     assert is_in(guest.visitor)
     # As a request it is none, whatever its signature.
     assert send(guest.visitor, sent).status_code == 403
@@ -588,4 +588,4 @@ def test_a_response_ends_nothing(sign_in: SignIn, idp: Handle) -> None:
 def test_our_metadata_announces_both_bindings(stack: Stack) -> None:
     root = etree.fromstring(stack.metadata["plain"])
     services = {one.get("Binding"): one.get("Location") for one in root.iter(f"{MD}SingleLogoutService")}
-    assert services == dict.fromkeys((REDIRECT, POST), f"{stack.url}/auth/saml/slo/plain")
+    assert services == dict.fromkeys((REDIRECT, POST), f"{stack.auth_url}/saml/slo/plain")

@@ -58,10 +58,10 @@ def test_our_metadata_is_valid_and_complete(airflow_saml: Stack, provider: str) 
         child.tag.rpartition("}")[2]: child.get("Location") for child in role if child.get("Location")
     }
     assert addresses == {
-        "AssertionConsumerService": f"{airflow_saml.url}/auth/saml/acs/{provider}",
-        "SingleLogoutService": f"{airflow_saml.url}/auth/saml/slo/{provider}",
+        "AssertionConsumerService": f"{airflow_saml.auth_url}/saml/acs/{provider}",
+        "SingleLogoutService": f"{airflow_saml.auth_url}/saml/slo/{provider}",
     }
-    own_address = f"{airflow_saml.url}/auth/saml/metadata/{provider}"
+    own_address = f"{airflow_saml.auth_url}/saml/metadata/{provider}"
     assert root.get("entityID") == ("urn:example:airflow" if provider == "lab-named" else own_address)
 
 
@@ -70,7 +70,7 @@ def test_the_urls_command_prints_what_the_metadata_says(airflow_saml: Stack) -> 
         assert process.wait(timeout=60) == 0
     printed = process.log.read_text()
     for address in ("metadata", "acs", "slo"):
-        assert f"{airflow_saml.url}/auth/saml/{address}/lab-saml" in printed
+        assert f"{airflow_saml.auth_url}/saml/{address}/lab-saml" in printed
     assert "urn:example:airflow" in printed
     assert "/auth/oauth-authorized/lab-saml" not in printed
 

@@ -229,7 +229,7 @@ def test_the_post_alone_signs_nobody_in(talk: Talk, airflow_saml: Stack) -> None
     conversation = talk().ask()
     posted = conversation.post(conversation.answer(), RelayState="https://evil.example/")
     assert posted.status_code == 303
-    assert posted.headers["Location"].startswith(f"{airflow_saml.url}/auth/saml/finish/lab-saml?handle=")
+    assert posted.headers["Location"].startswith(f"{airflow_saml.auth_url}/saml/finish/lab-saml?handle=")
     assert "set-cookie" not in posted.headers
     assert conversation.visitor.who() is None
     assert conversation.follow(posted).url == f"{airflow_saml.url}/"
@@ -316,7 +316,7 @@ def test_an_unsolicited_response_starts_a_sign_in_of_its_own(talk: Talk, airflow
     conversation = talk()
     posted = conversation.post(unasked(conversation))
     assert posted.status_code == 303
-    assert posted.headers["Location"] == f"{airflow_saml.url}/auth/login/lab-saml?again=1"
+    assert posted.headers["Location"] == f"{airflow_saml.auth_url}/login/lab-saml?again=1"
     assert conversation.visitor.who() is None
     started = conversation.visitor.get(posted.headers["Location"], allow_redirects=False, timeout=30)
     conversation.request_id = authn_request(started.headers["Location"]).get("ID")
@@ -371,11 +371,11 @@ def test_insecure_idp_initiated_takes_it_once_with_every_other_check(talk: Talk,
 def test_the_request_asks_for_what_is_configured_and_no_more(talk: Talk, airflow_saml: Stack) -> None:
     """Facts C3 and C6: no context, no kind of NameID, an ID that begins with no digit."""
     request = authn_request(talk("entra-saml").go("/dags"))
-    assert request.get("AssertionConsumerServiceURL") == f"{airflow_saml.url}/auth/saml/acs/entra-saml"
+    assert request.get("AssertionConsumerServiceURL") == f"{airflow_saml.auth_url}/saml/acs/entra-saml"
     assert request.get("Destination", "").endswith("/saml2")
     assert not request.get("ID")[0].isdigit()
     assert [child.tag.rpartition("}")[2] for child in request] == ["Issuer"]
-    assert request[0].text == f"{airflow_saml.url}/auth/saml/metadata/entra-saml"
+    assert request[0].text == f"{airflow_saml.auth_url}/saml/metadata/entra-saml"
     assert request.get("ForceAuthn") is None
     assert authn_request(talk("lab-forced").go()).get("ForceAuthn") == "true"
     assert authn_request(talk("lab-saml").go(switch="1")).get("ForceAuthn") == "true"
@@ -396,7 +396,7 @@ def test_a_spoofed_host_changes_no_address(talk: Talk, airflow_saml: Stack) -> N
     assert "evil" not in str(authn_request(answer.headers["Location"]).attrib)
     assert "evil" not in visitor.at("/auth/saml/metadata/lab-saml").text
     moved = visitor.at("/auth/login/lab-saml?again=1", allow_redirects=False).headers["Location"]
-    assert moved.startswith(f"{airflow_saml.url}/auth/login/lab-saml?")
+    assert moved.startswith(f"{airflow_saml.auth_url}/login/lab-saml?")
     assert moved.endswith("&moved=1&again=1"), "the loop guard goes along"
 
 
@@ -409,7 +409,7 @@ def test_each_protocol_has_its_own_addresses(airflow_saml: Stack) -> None:
         "/auth/oauth-authorized/lab-saml?state=x&code=y",
     ):
         assert visitor.at(path).status_code == 404, path
-    assert visitor.post(f"{airflow_saml.url}/auth/saml/acs/entra", timeout=30).status_code == 404
+    assert visitor.post(f"{airflow_saml.auth_url}/saml/acs/entra", timeout=30).status_code == 404
     assert visitor.at("/auth/saml/acs/lab-saml").status_code == 405
 
 
@@ -419,7 +419,7 @@ def test_exactly_the_acs_and_slo_take_a_post_without_our_token(airflow_saml: Sta
         assert "CSRF" not in visitor.post(f"{airflow_saml.url}{path}", timeout=30).text
     for path in ("/auth/saml/finish/lab-saml", "/auth/saml/metadata/lab-saml"):
         assert visitor.post(f"{airflow_saml.url}{path}", timeout=30).status_code in (400, 405)
-    assert "CSRF" in visitor.post(f"{airflow_saml.url}/auth/users/add", timeout=30).text
+    assert "CSRF" in visitor.post(f"{airflow_saml.auth_url}/users/add", timeout=30).text
 
 
 def test_a_whole_office_may_sign_in_at_once(talk: Talk) -> None:
@@ -456,7 +456,7 @@ def test_a_strangers_logout_request_is_not_answered(talk: Talk, airflow_saml: St
     """And nobody is signed out, neither whoever is named nor the browser that brings it."""
     conversation = talk()
     conversation.sign_in()
-    url = f"{airflow_saml.url}/auth/saml/slo/lab-saml"
+    url = f"{airflow_saml.auth_url}/saml/slo/lab-saml"
     if binding == "redirect":
         query = {"SAMLRequest": deflated(LOGOUT_REQUEST), "RelayState": "there"}
         answer = conversation.visitor.get(url, params=query, allow_redirects=False, timeout=30)

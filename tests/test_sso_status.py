@@ -521,7 +521,7 @@ def test_strangers_sign_in_first_and_arrive_there(stack: Stack) -> None:
     plan = waits(stack)
     stranger = stack.visitor()
     sent = stranger.at(PAGE, allow_redirects=False)
-    assert sent.headers["Location"].startswith(f"{stack.url}/auth/login/?next=")
+    assert sent.headers["Location"].startswith(f"{stack.auth_url}/login/?next=")
     assert post(stranger, plan, "").status_code == 400
     assert state_of(stack, plan) == ("waiting", None)
     arrived = stranger.sign_in("ada", next_url=f"{stack.url}{PAGE}")

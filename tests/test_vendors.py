@@ -151,7 +151,7 @@ def vendors(shared_vendors: Vendors, idp: Handle) -> Vendors:
         "info",
         "noinfo",
     ]
-    uris = [f"{shared_vendors.airflow.url}/auth/oauth-authorized/{name}" for name in names]
+    uris = [f"{shared_vendors.airflow.auth_url}/oauth-authorized/{name}" for name in names]
     drive.control(
         "POST", "clients", {"redirect_uris": uris, "certificates": [shared_vendors.certificate.pem]}
     )

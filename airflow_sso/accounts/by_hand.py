@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import logging
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import HTTPException, status
 from sqlalchemy import event, inspect
 from sqlalchemy.orm import Session
 
+from airflow_sso import airflow_compat
 from airflow_sso.accounts import fab_users, links
 from airflow_sso.accounts.matching import UserRow
+
+if TYPE_CHECKING:
+    _ApiRefusal = Exception
+else:
+    _ApiRefusal = airflow_compat.api_refusal()
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +43,23 @@ _FOLLOWS = (
 )
 
 
-class FollowsDirectory(HTTPException):
+class FollowsDirectory(_ApiRefusal):
     """A linked account was to be changed by hand. On the API it is its own answer: 403 with these words.
 
     :param username: whose account.
     """
 
     def __init__(self, username: str) -> None:
-        super().__init__(
-            status.HTTP_403_FORBIDDEN,
+        self.words = (
             "This account follows the company directory: its roles come from the role mapping, the rest "
             "from the identity provider. Nothing was changed. To shut it at once: "
-            f"airflow-sso users deactivate {shlex.quote(username)}",
+            f"airflow-sso users deactivate {shlex.quote(username)}"
         )
+        super().__init__(403, self.words)
 
     def __str__(self) -> str:
         """The words alone: Flask-AppBuilder shows this on its pages."""
-        return str(self.detail)
+        return self.words
 
 
 def refuse_from_now_on() -> None:
@@ -108,7 +113,9 @@ def _is_user(instance: Any) -> bool:
 def _is_changed(user: Any) -> bool:
     """Whether anything has another value than before; setting the same one again is no change."""
     attributes = inspect(user).attrs
-    return any(attributes[name].history.has_changes() for name in _FOLLOWS)
+    has_groups = fab_users.group_tables() is not None
+    follows = [name for name in _FOLLOWS if has_groups or name != "groups"]
+    return any(attributes[name].history.has_changes() for name in follows)
 
 
 def _linked_row(session: Session, user_id: int) -> UserRow | None:

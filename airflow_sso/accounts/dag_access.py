@@ -65,7 +65,7 @@ class DagAccess:
     """The permissions on single DAGs, of those that exist.
 
     :param dag_ids: every DAG that exists.
-    :param named: Airflow's name of a DAG's part: :func:`fab_users.dag_resource_name`.
+    :param named: Airflow's name of a DAG's part: :func:`~airflow_sso.airflow_compat.dag_resource_name`.
     """
 
     def __init__(self, dag_ids: Collection[str], named: Callable[[str, str], str]) -> None:

@@ -7,12 +7,11 @@ What must stay true: an account that we make holds no password that anything cou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    ColumnElement,
     Table,
     and_,
     bindparam,
@@ -28,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy import table as some_table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql import ColumnElement
 
 from airflow_sso import database
 from airflow_sso.accounts.matching import UserRow
@@ -164,20 +164,27 @@ def roles_of(connection: Connection, user_id: int) -> frozenset[str]:
     return frozenset(connection.scalars(query))
 
 
-def group_members_table() -> Table:
-    """``ab_user_group``: who is in which of Flask-AppBuilder's own groups, which give roles as well."""
-    return _tables()["ab_user_group"]
+class GroupTables(NamedTuple):
+    """``ab_user_group``: who is in which of Flask-AppBuilder's own groups, which give roles as well; and
+    ``ab_group_role``: which roles those groups give."""
+
+    members: Table
+    gives: Table
 
 
-def group_roles_table() -> Table:
-    """``ab_group_role``: which roles those groups give."""
-    return _tables()["ab_group_role"]
+def group_tables() -> GroupTables | None:
+    """``None`` before Flask-AppBuilder 5 (Airflow 2.11), which has no groups."""
+    tables = _tables()
+    if "ab_group_role" not in tables:
+        return None
+    return GroupTables(tables["ab_user_group"], tables["ab_group_role"])
 
 
 def leave_groups(connection: Connection, user_id: int) -> None:
     """Out of every group of Flask-AppBuilder's."""
-    members = group_members_table()
-    connection.execute(delete(members).where(members.c.user_id == user_id))
+    groups = group_tables()
+    if groups:
+        connection.execute(delete(groups.members).where(groups.members.c.user_id == user_id))
 
 
 class PermissionTables(NamedTuple):
@@ -223,14 +230,6 @@ def dag_ids(connection: Connection) -> frozenset[str]:
     """Every DAG that Airflow knows, those too whose file has not been seen for a while."""
     dags = some_table("dag", column("dag_id"), schema=role_table().schema)
     return frozenset(connection.scalars(select(dags.c.dag_id)))
-
-
-def dag_resource_name() -> Callable[[str, str], str]:
-    """How Airflow names what belongs to one DAG: ``("payments", "DAG Runs")`` is ``DAG Run:payments``."""
-    from airflow.providers.fab.www.security.permissions import resource_name
-
-    named: Callable[[str, str], str] = resource_name
-    return named
 
 
 class RoleWriting:

@@ -276,7 +276,7 @@ class _Wanted:
         self._owned = owned
         self._look = look
         self._permissions = permissions
-        self._access = DagAccess(look.dag_ids, fab_users.dag_resource_name())
+        self._access = DagAccess(look.dag_ids, airflow_compat.dag_resource_name())
         self._own: dict[str, frozenset[Permission]] = {}
 
     def of(self, name: str) -> frozenset[Permission]:

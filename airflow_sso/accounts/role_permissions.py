@@ -150,7 +150,8 @@ def held_roles(connection: Connection, role_ids: Collection[int]) -> frozenset[i
     if not role_ids:
         return frozenset()
     found: set[int] = set()
-    for table in (fab_users.holds_table(), fab_users.group_roles_table()):
+    groups = fab_users.group_tables()
+    for table in (fab_users.holds_table(), *([groups.gives] if groups else [])):
         query = select(table.c.role_id).where(table.c.role_id.in_(role_ids)).distinct()
         found.update(connection.scalars(query))
     return frozenset(found)

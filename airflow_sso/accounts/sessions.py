@@ -55,7 +55,7 @@ def opening(identity: Identity, limits: SessionLimits, began_at: datetime) -> Op
 
 def idle_limit(limits: SessionLimits) -> Any:
     """Under Airflow's own manager nobody sees the UI's requests, so there is nothing to count from."""
-    return limits.idle if airflow_compat.is_our_auth_manager() else limits.absolute
+    return limits.idle if airflow_compat.sees_every_request() else limits.absolute
 
 
 def new_airflow_session_id() -> str | None:
@@ -97,7 +97,7 @@ def start(security_manager: Any, credential: Credential, opened: Opening, refere
     _leave_old_session(opened.airflow_session_id)
     flask.session.update(credential.as_claims())
     # The account was written on a connection of our own: begin anew, to see it as it is now.
-    security_manager.session.rollback()
+    airflow_compat.scoped_session(security_manager).rollback()
     user = security_manager.get_user_by_id(credential.user_id)
     login_user(user, remember=False)
     flask.g.user = user
@@ -111,6 +111,8 @@ def redirect(url: str) -> Any:
     :raises AccessEnded: when the session has just been ended.
     """
     user = flask.g.user
+    if not airflow_compat.LINE.has_browser_tokens:
+        return flask.redirect(url)
     try:
         token = _browser_token(user)
     except CredentialRefused as refusal:
@@ -122,7 +124,7 @@ def redirect(url: str) -> Any:
 
 def _browser_token(user: Any) -> str:
     seconds = airflow_compat.token_lifetime()
-    if airflow_compat.is_our_auth_manager():
+    if airflow_compat.sees_every_request():
         return airflow_compat.sign_token(user, seconds)  # which mints by way of mint_for_browser
     return mint_for_browser(user.id, seconds, lambda left: airflow_compat.sign_token(user, left))
 
@@ -186,7 +188,7 @@ def end(security_manager: Any, reference: str) -> Endings:
     logout_user()
     _empty_session()
     if user is not None:
-        security_manager.on_user_logout(user)
+        airflow_compat.tell_of_sign_out(security_manager, user)
     return ended
 
 

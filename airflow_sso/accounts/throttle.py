@@ -11,8 +11,9 @@ import ipaddress
 import math
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Update, and_, case, delete, insert, or_, select, update
+from sqlalchemy import and_, case, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql import ColumnElement, Update
 
 from airflow_sso import database, models
 from airflow_sso.errors import TooManyTries

@@ -56,7 +56,7 @@ def remember_sign_in(response: Any, urls: Urls) -> None:
 
     This contentless cookie tells a browser that has just signed out from one that comes anew.
     """
-    if not airflow_compat.is_our_auth_manager():
+    if not airflow_compat.sees_every_request():
         _set(response, _BEEN_HERE, "1", _A_YEAR, urls)
 
 

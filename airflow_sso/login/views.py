@@ -13,7 +13,7 @@ import flask
 from flask_appbuilder import BaseView, expose
 from flask_appbuilder.security.views import AuthOAuthView, AuthView
 
-from airflow_sso import audit, database, pages
+from airflow_sso import airflow_compat, audit, database, pages
 from airflow_sso.accounts import sessions
 from airflow_sso.accounts.ending import Endings
 from airflow_sso.errors import LocalDoorShut, SsoError
@@ -92,7 +92,7 @@ class SsoAuthView(Journey, AuthOAuthView):  # type: ignore[misc]
         attempt = attempts.take(provider, answer.get("state"), browser.bound_id(flask.request, doors.urls))
         return self.admit(door, attempt, answer)
 
-    @expose("/logout/")
+    @expose("/logout/", methods=airflow_compat.LINE.sign_out_methods)
     def logout(self) -> Any:
         """Sign out of Airflow, and end on a page that does not sign in again by itself."""
         ended = sessions.end(self.appbuilder.sm, audit.new_reference())

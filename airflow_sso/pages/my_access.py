@@ -180,16 +180,14 @@ def _link(connection: Connection, user: UserRow) -> Any:
 
 def _roles_by_groups(connection: Connection, user_id: int) -> frozenset[str]:
     """What Flask-AppBuilder's own groups give, beside the roles that an account holds itself."""
-    roles, members, gives = (
-        fab_users.role_table(),
-        fab_users.group_members_table(),
-        fab_users.group_roles_table(),
-    )
+    roles, groups = fab_users.role_table(), fab_users.group_tables()
+    if groups is None:
+        return frozenset()
     query = (
         select(roles.c.name)
-        .join(gives, gives.c.role_id == roles.c.id)
-        .join(members, members.c.group_id == gives.c.group_id)
-        .where(members.c.user_id == user_id)
+        .join(groups.gives, groups.gives.c.role_id == roles.c.id)
+        .join(groups.members, groups.members.c.group_id == groups.gives.c.group_id)
+        .where(groups.members.c.user_id == user_id)
     )
     return frozenset(connection.scalars(query))
 

@@ -14,8 +14,9 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql import ColumnElement
 
 from airflow_sso import airflow_compat, database, models
 from airflow_sso.accounts import fab_users, given_roles, links
@@ -229,9 +230,11 @@ class _More:
             )
             .group_by(sessions.c.user_id)
         )
-        members = fab_users.group_members_table()
-        in_some = select(members.c.user_id).where(theirs(members.c.user_id)).distinct()
-        self.in_groups = frozenset(connection.scalars(in_some))
+        self.in_groups: frozenset[int] = frozenset()
+        groups = fab_users.group_tables()
+        if groups:
+            in_some = select(groups.members.c.user_id).where(theirs(groups.members.c.user_id)).distinct()
+            self.in_groups = frozenset(connection.scalars(in_some))
         self.oldest = {row.user_id: row.began for row in connection.execute(oldest)}
 
 

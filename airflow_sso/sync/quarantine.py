@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql import Select
 
 from airflow_sso import airflow_compat, audit, database, models
 from airflow_sso.audit import Journal
