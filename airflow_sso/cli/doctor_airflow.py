@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from configparser import ConfigParser
+from importlib import import_module
 from typing import Literal
 
 from airflow.configuration import conf
@@ -16,9 +17,8 @@ from cryptography.fernet import Fernet
 from airflow_sso import airflow_compat
 from airflow_sso.cli.doctor_case import AirflowSettings, SecretKey
 
-_IS_LINE_2 = not airflow_compat.AUTH_PREFIX
-_WEB = "webserver" if _IS_LINE_2 else "api"
-_FAB = "webserver" if _IS_LINE_2 else "fab"
+_IS_LINE_2 = airflow_compat.IS_AIRFLOW_2
+_WEB, _FAB = airflow_compat.LINE.web_section, airflow_compat.LINE.fab_section
 _FAB_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 #: What Airflow and many examples on the web once had.
 _WELL_KNOWN = frozenset(
@@ -49,7 +49,8 @@ def read() -> AirflowSettings:
 def _kind(name: str) -> Literal["ours", "fab", "other", "broken"]:
     """Which auth manager it is, or one that was made from it."""
     try:
-        manager = conf.getimport("core", "auth_manager")
+        module, _, attribute = name.rpartition(".")  # Airflow's own way logs what it does not find
+        manager = getattr(import_module(module), attribute)
         from airflow.providers.fab.auth_manager.fab_auth_manager import FabAuthManager
 
         if isinstance(manager, type) and issubclass(manager, FabAuthManager):

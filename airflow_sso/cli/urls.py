@@ -14,7 +14,7 @@ from airflow_sso.saml_settings import SamlProvider
 from airflow_sso.urls import Urls
 
 #: What each line of Airflow puts before the routes of sign-in.
-_PREFIXES = {"2": "", "3": "/auth"}
+_PREFIXES = {"2": airflow_compat.AIRFLOW_2.auth_prefix, "3": airflow_compat.AIRFLOW_3.auth_prefix}
 
 
 def urls(options: argparse.Namespace, loaded: LoadedConfig) -> int:
