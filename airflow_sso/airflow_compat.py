@@ -56,8 +56,12 @@ IS_AIRFLOW_2 = version("apache-airflow").startswith("2.")
 LINE = AIRFLOW_2 if IS_AIRFLOW_2 else AIRFLOW_3
 AUTH_PREFIX = LINE.auth_prefix
 
+#: In the menu of 2.11, for everybody who is signed in.
+MY_ACCESS_ENTRY = "My access"
 #: What the pages of Airflow 2.11 ask for again and again, some by POST.
-_POLLED_BY_POST = frozenset({"/blocked", "/dag_stats", "/last_dagruns", "/task_stats", "/next_run_datasets"})
+_POLLED_BY_POST = frozenset(
+    {"/blocked", "/dag_stats", "/last_dagruns", "/next_run_datasets_summary", "/task_stats"}
+)
 
 
 def base_url() -> str | None:
@@ -305,6 +309,26 @@ def add_event_log_rows(connection: Any, rows: Sequence[tuple[str, str | None, st
     columns = [attribute.key for attribute in inspect(Log).column_attrs if attribute.key != "id"]
     with Session(bind=connection) as session:
         session.bulk_insert_mappings(Log, [{key: getattr(row, key) for key in columns} for row in made])
+
+
+def way_back_url() -> str | None:
+    """From a page of ours that 3.x shows in a frame of its interface, and 2.11 by itself."""
+    import flask
+
+    return flask.url_for("Airflow.index") if IS_AIRFLOW_2 else None
+
+
+def put_into_menu(appbuilder: Any, status: Any, my_access: Any) -> None:
+    """Register the views of the status page and of *My access*.
+
+    2.11 has a menu that Flask-AppBuilder makes; in that of 3.x both are entries of our plugin.
+    """
+    if IS_AIRFLOW_2:
+        appbuilder.add_view(status, "SSO status", category="Security")
+        appbuilder.add_view(my_access, MY_ACCESS_ENTRY)
+    else:
+        appbuilder.add_view_no_menu(my_access)
+        appbuilder.add_view_no_menu(status)
 
 
 def favicon_url() -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
 from airflow.providers.fab.auth_manager.views.user import CustomUserOAuthModelView
-from flask import current_app, flash, redirect, request
+from flask import current_app, flash, g, redirect, request
 from flask_appbuilder.const import AUTH_OAUTH
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
@@ -104,9 +104,8 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         self.appbuilder.add_view_no_menu(SsoSamlView())
         self.appbuilder.add_view_no_menu(SsoLogoutView())
         self.appbuilder.add_view_no_menu(SsoLocalView())
-        self.appbuilder.add_view_no_menu(MyAccessView())
         status = SsoStatusView()
-        self.appbuilder.add_view_no_menu(status)
+        airflow_compat.put_into_menu(self.appbuilder, status, MyAccessView())
         current_app.register_error_handler(CSRFError, partial(status_view.form_refused, status))
         csrf = current_app.extensions.get("csrf")
         if csrf is not None:  # commands build this application without it
@@ -115,6 +114,12 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
             # check of its own, because strangers have no session that a token could be kept in.
             for route in (SsoSamlView.acs, SsoSamlView.slo, SsoLogoutView.backchannel, SsoLocalView.local):
                 csrf.exempt(f"{route.__module__}.{route.__name__}")
+
+    def has_access(self, action_name: str, resource_name: str, *rest: Any, **more: Any) -> bool:
+        """Airflow's, and the entry *My access* in the menu for everybody who is signed in."""
+        if (action_name, resource_name) == ("menu_access", airflow_compat.MY_ACCESS_ENTRY):
+            return bool(g.user is not None and g.user.is_authenticated)
+        return bool(super().has_access(action_name, resource_name, *rest, **more))
 
     def start_watching(self) -> None:
         """Called by processes that serve; the commands, which build this too, never do."""

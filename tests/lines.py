@@ -9,6 +9,9 @@ import pytest
 
 from airflow_sso.airflow_compat import IS_AIRFLOW_2
 
+#: What stands before every path of the REST API.
+API = "/api/v1" if IS_AIRFLOW_2 else "/api/v2"
+
 both_lines = pytest.mark.both_lines
 
 

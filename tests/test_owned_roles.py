@@ -425,7 +425,7 @@ def test_a_role_that_the_file_drops_stays_while_somebody_holds_it(airflow_db: Ai
 
 def test_a_group_of_airflows_holds_a_role_as_well(airflow_db: Airflow) -> None:
     airflow_db.settle(role())
-    held = fab_users.group_roles_table()
+    held = fab_users.group_tables().gives
     assert held is not None
     number = (
         select(fab_users.role_table().c.id).where(fab_users.role_table().c.name == ROLE).scalar_subquery()

@@ -20,7 +20,7 @@ from cachetools import TTLCache
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from airflow_sso import database, models
+from airflow_sso import airflow_compat, database, models
 from airflow_sso.accounts.register import SEEN_EVERY, Standing
 from airflow_sso.models import session_paths, sessions
 
@@ -46,6 +46,7 @@ class Asked:
     def of(cls, method: str, path: str, headers: Mapping[str, str]) -> Asked:
         """:param headers: the request's, their names in lower case."""
         dest = headers.get("sec-fetch-dest", "")
+        method = "GET" if airflow_compat.is_polled(method, path) else method
         return cls(method, path, dest == "document", dest in _PARTS_OF_A_PAGE)
 
 

@@ -56,6 +56,7 @@ def page(
         f"airflow_sso/{name}.html",
         asset=_asset_url,
         favicon_url=airflow_compat.favicon_url(),
+        way_back_url=airflow_compat.way_back_url() if is_framed else None,
         support_contact=support_contact,
         **context,
     )

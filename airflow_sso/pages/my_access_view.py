@@ -20,6 +20,7 @@ class MyAccessView(Journey, BaseView):  # type: ignore[misc]
     """``/my-access/``; there is no permission that could be withheld."""
 
     route_base = "/my-access"
+    default_view = "mine"  # where the menu of 2.11 leads
     template_folder = pages.template_folder()
 
     @expose("/")

@@ -27,6 +27,7 @@ class SsoStatusView(Journey, BaseView):  # type: ignore[misc]
     """``/sso-status/``; Airflow's Admin role has its permissions, others may be given them."""
 
     route_base = "/sso-status"
+    default_view = "status"  # where the menu of 2.11 leads
     template_folder = pages.template_folder()
     class_permission_name = "SSO"
     base_permissions = [_READ, _EDIT]  # noqa: RUF012 (Flask-AppBuilder wants a list)
