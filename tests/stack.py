@@ -32,7 +32,6 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.elements import TextClause
 
 from airflow_sso import models
-from airflow_sso.airflow_compat import AUTH_PREFIX, IS_AIRFLOW_2
 from demo.airflow_home import SSO_AUTH_MANAGER, AirflowHome
 from demo.processes import Process
 from devidp.groups import DN_SUFFIX
@@ -148,12 +147,6 @@ def default_mapping() -> dict[str, Any]:
     return {"version": 1, "rules": rules}
 
 
-def route(path: str) -> str:
-    """A path as 3.x has it, on the line that is tested: 2.11 puts nothing before our routes."""
-    is_ours = path.startswith("/auth/") and not path.startswith("/auth/fab/")
-    return path.removeprefix("/auth") if IS_AIRFLOW_2 and is_ours else path
-
-
 @dataclass
 class Stack:
     """One Airflow. ``configure`` writes both YAML files; ``start`` runs the api-server."""
@@ -171,12 +164,17 @@ class Stack:
     @property
     def auth_url(self) -> str:
         """What our routes follow."""
-        return f"{self.url}{AUTH_PREFIX}"
+        return f"{self.url}{self.route('/auth/')}".rstrip("/")
+
+    def route(self, path: str) -> str:
+        """A path as 3.x has it, on the line of this Airflow: 2.11 puts nothing before our routes."""
+        is_ours = path.startswith("/auth/") and not path.startswith("/auth/fab/")
+        return path.removeprefix("/auth") if self.home.is_airflow_2 and is_ours else path
 
     @property
     def landing_url(self) -> str:
         """Where a sign-in ends whose person was going nowhere in particular."""
-        return f"{self.url}/home" if IS_AIRFLOW_2 else f"{self.url}/"
+        return f"{self.url}/home" if self.home.is_airflow_2 else f"{self.url}/"
 
     @property
     def sso_yaml(self) -> Path:
@@ -283,7 +281,7 @@ class Visitor(requests.Session):
         self.stack = stack
 
     def at(self, path: str, **options: Any) -> requests.Response:
-        return self.get(f"{self.stack.url}{route(path)}", timeout=30, **options)
+        return self.get(f"{self.stack.url}{self.stack.route(path)}", timeout=30, **options)
 
     def go_to_provider(self, provider: str = "entra", next_url: str | None = None) -> requests.Response:
         """Start a sign-in; returns the provider's page."""
@@ -309,7 +307,7 @@ class Visitor(requests.Session):
 
     def sign_out(self, **options: Any) -> requests.Response:
         """Airflow's own button: a link on 3.x, a form with its token against forgery on 2.11."""
-        if not IS_AIRFLOW_2:
+        if not self.stack.home.is_airflow_2:
             return self.at("/api/v2/auth/logout", **options)
         page = self.at("/users/userinfo/")
         token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
@@ -318,7 +316,7 @@ class Visitor(requests.Session):
 
     def who(self) -> str | None:
         """Who Airflow's API thinks this is."""
-        if not IS_AIRFLOW_2:
+        if not self.stack.home.is_airflow_2:
             answer = self.at("/ui/auth/me")
             return str(answer.json()["username"]) if answer.ok else None
         page = self.at("/users/userinfo/", allow_redirects=False)

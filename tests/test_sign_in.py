@@ -11,8 +11,8 @@ import requests
 from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from devidp.server import Handle
 from tests import stack as stacks
-from tests.lines import both_lines, only_on_3
-from tests.stack import Stack, facts, route
+from tests.lines import both_lines, only_on_3, route
+from tests.stack import Stack, facts
 
 pytestmark = both_lines
 
