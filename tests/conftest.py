@@ -24,9 +24,11 @@ from devidp import server as devidp_server
 from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
 from tests import postgresql as postgresql_server
+from tests import replicas as replica_servers
 from tests import saml, sync_world
 from tests import stack as stacks
 from tests.databases import Database
+from tests.replicas import Replicas
 from tests.review_world import People, Review
 from tests.stack import Stack, Visitor
 from tests.sync_world import World
@@ -39,6 +41,7 @@ pytest.register_assert_rewrite("tests.directory_contract")
 #: processes share the tests (``make test``): every process that needs one starts its own.
 _TOGETHER = (
     (re.compile(r"\bairflow_leavers\b"), "leavers"),
+    (re.compile(r"\breplicas: Replicas\b"), "replicas"),
     (re.compile(r"\bairflow_saml\b|\btalk: "), "saml"),
     (re.compile(r"\bairflow(_two)?: Stack\b"), "airflow"),
 )
@@ -349,6 +352,26 @@ def talk(airflow_saml: Stack, idp: Handle) -> Callable[..., saml.Conversation]:
         return saml.Conversation(airflow_saml, idp.state, provider, face, who)
 
     return begin
+
+
+@pytest.fixture(scope="session")
+def shared_replicas(
+    migrated_postgresql: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Replicas]:
+    """Two replicas on one PostgreSQL, whatever ``--database`` says."""
+    path = tmp_path_factory.mktemp("replicas") / "home"
+    with replica_servers.running(migrated_postgresql, path, identity_provider) as made:
+        yield made
+
+
+@pytest.fixture
+def replicas(shared_replicas: Replicas, idp: Handle) -> Replicas:
+    """The replicas with the default mapping, both of them serving, known to an honest provider."""
+    shared_replicas.send_to(0, 1)
+    replica_servers.known_to(idp, shared_replicas.stack)
+    shared_replicas.stack.map(stacks.default_mapping())
+    shared_replicas.proxy.forget()
+    return shared_replicas
 
 
 @pytest.fixture
