@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from devidp.people import group_id
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database
 from tests.lines import both_lines, only_on_3, route
 from tests.local_door import PASSWORD, Rescuer, add_account, give_role
 from tests.stack import GROUPS, Stack, Visitor
@@ -24,7 +24,7 @@ VERA = "vera@contoso.example"
 
 @pytest.fixture(scope="module")
 def with_local(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow with a provider, a local account beside it, and somebody to ask."""
     path = tmp_path_factory.mktemp("my-access") / "home"
