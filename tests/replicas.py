@@ -176,6 +176,6 @@ def _keep_record(stack: Stack) -> None:
 
 def known_to(idp: Handle, stack: Stack) -> None:
     """The provider knows the replicas as one service."""
-    uris = [f"{stack.url}/auth/oauth-authorized/{name}" for name in OIDC]
+    uris = [f"{stack.auth_url}/oauth-authorized/{name}" for name in OIDC]
     stacks.driver(idp).control("POST", "clients", {"redirect_uris": uris})
     saml.register(idp, stack, list(SAML))
