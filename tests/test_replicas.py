@@ -222,6 +222,22 @@ def test_a_role_that_changes_between_two_sign_ins_changes_once(replicas: Replica
     assert deadlocks(replicas) == before
 
 
+def test_fifty_people_at_once(replicas: Replicas) -> None:
+    """Half of them are new; each gets what the mapping gives, and nothing waits for itself."""
+    stack, before = replicas.stack, deadlocks(replicas)
+    groups = list(stacks.GROUPS)
+    people = {f"one.of.{number:02}": groups[number % len(groups)] for number in range(50)}
+    for name, group in people.items():
+        hire(replicas, name, group)
+    come_back_at_once(replicas, *list(people)[:25])
+    for name, visitor in zip(people, come_back_at_once(replicas, *people), strict=True):
+        assert visitor.who() == name
+    assert {name: stack.roles_of(name) for name in people} == {
+        name: {stacks.ROLES[group]} for name, group in people.items()
+    }
+    assert deadlocks(replicas) == before
+
+
 # --- what each process keeps for itself ---------------------------------------------------------------
 
 
