@@ -14,7 +14,7 @@ from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from devidp.people import derived_id
 from devidp.saml_response import Attribute
 from devidp.server import Handle
-from tests.lines import API, route
+from tests.lines import API, both_lines, route
 from tests.saml import Conversation, authn_request
 from tests.stack import GROUPS, Stack, driver, facts, free_port
 
