@@ -16,6 +16,7 @@ import pytest
 from devidp.server import Handle
 from tests import saml
 from tests import stack as stacks
+from tests.lines import both_lines
 from tests.stack import Stack, Visitor, facts
 from tests.test_revocation import assert_out, client, is_in
 
@@ -71,6 +72,7 @@ def has_run(stack: Stack, runs: int = 1) -> None:
         before = {row["authority"]: row["tried_at"] for row in stack.rows("select * from sso_directory")}
 
 
+@both_lines
 def test_a_leaver_is_out_everywhere_and_a_mover_has_the_new_role(airflow: Stack, idp: Handle) -> None:
     ottos = {provider: signed_in(airflow, "otto", provider) for provider in OIDC}
     veras = {provider: signed_in(airflow, "vera", provider) for provider in OIDC}
@@ -170,6 +172,7 @@ def test_sign_in_sync_sign_in_changes_nothing(airflow: Stack, idp: Handle, shape
     assert all(airflow.roles_of(name) == roles[person] for (person, _), name in names.items())
 
 
+@both_lines
 @pytest.mark.parametrize("provider", ["entra", "entra-saml"])
 def test_more_groups_than_a_token_holds_are_read_from_the_directory(
     airflow: Stack, idp: Handle, provider: str
