@@ -169,7 +169,7 @@ def has_ended(stack: Stack, visitor: Visitor, token: str | None) -> bool:
 def refusals(stack: Stack) -> list[dict[str, Any]]:
     """What the log says of notices that were not obeyed."""
     lines = [line for line in stack.log.splitlines() if '"logout_notice_refused"' in line]
-    return [json.loads(line[line.index("{") : line.rindex("}") + 1]) for line in lines]
+    return [json.loads(line[line.index('{"') : line.rindex("}") + 1]) for line in lines]
 
 
 def latest_session(stack: Stack) -> dict[str, Any]:
