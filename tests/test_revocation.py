@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -19,7 +19,7 @@ import requests
 
 from devidp.server import Handle
 from tests import stack as stacks
-from tests.databases import Database
+from tests.databases import Database, refusing
 from tests.local_door import give_role
 from tests.stack import Stack, Visitor, facts
 
@@ -419,17 +419,9 @@ def test_signing_in_again_in_the_same_browser_ends_the_session_before(two: Stack
 # --- on record, or not at all ---------------------------------------------------------------------
 
 
-@contextmanager
-def unwritable(stack: Stack, event: str) -> Iterator[None]:
+def unwritable(stack: Stack, event: str) -> AbstractContextManager[None]:
     """The decisions table takes no row of this event."""
-    stack.write(
-        f"create trigger unwritable before insert on sso_decision when new.event = '{event}' "
-        "begin select raise(abort, 'the test says no'); end"
-    )
-    try:
-        yield
-    finally:
-        stack.write("drop trigger unwritable")
+    return refusing(stack.engine, "sso_decision", f"new.event = '{event}'")
 
 
 def test_a_session_that_cannot_be_put_on_record_does_not_begin(two: Stack) -> None:
