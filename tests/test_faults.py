@@ -358,7 +358,7 @@ def asked_anew(stack: Stack, method: str, path: str, **options: Any) -> requests
 def told(stack: Stack, reference: str | None) -> Mapping[str, Any]:
     """What the log says under a reference."""
     (line,) = [line for line in stack.log.splitlines() if f'"reference": "{reference}"' in line]
-    found: dict[str, Any] = json.loads(line[line.index("{") : line.rindex("}") + 1])
+    found: dict[str, Any] = json.loads(line[line.index('{"') : line.rindex("}") + 1])
     return found
 
 

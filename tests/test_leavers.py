@@ -136,14 +136,12 @@ def signs_in(stack: Stack, idp: Handle, person: str, provider: str) -> Visitor:
 
 def accounts(stack: Stack) -> list[dict[str, Any]]:
     """Every linked account: open or not, the roles it holds, how often that changed."""
-    return stack.rows(
-        """select u.username, u.active, group_concat(r.name) as roles,
-                  (select count(*) from sso_decision d
+    rows = stack.rows(
+        """select u.username, u.active, (select count(*) from sso_decision d
                    where d.user_id = u.id and d.event = 'roles_changed') as changes
-           from sso_account a join ab_user u on u.id = a.user_id
-           left join ab_user_role ur on ur.user_id = u.id left join ab_role r on r.id = ur.role_id
-           group by u.id order by u.id"""
+           from sso_account a join ab_user u on u.id = a.user_id order by u.id"""
     )
+    return [{**row, "roles": stack.roles_of(row["username"])} for row in rows]
 
 
 SHAPES = {
