@@ -10,6 +10,7 @@ PY_2_11 := $(VENV_2_11)/bin/python
 DEMO_PORT ?= 8080
 DEMO_IDP_PORT ?= 8081
 PYTEST_ARGS ?=
+CELLS ?=
 # How many processes share the tests; tests/conftest.py says which tests stay together.
 PYTEST_PROCESSES ?= 2
 PACKAGING := scripts/install.sh scripts/find_python.sh locks/uv.txt setup.cfg pyproject.toml
@@ -21,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-check demo-reset test test-check test-2.11 lint mutate bench lock clean
+.PHONY: help demo demo-check demo-reset test test-check test-2.11 matrix lint mutate bench lock clean
 
 # A checkout that was moved or copied, or whose Python went away, gets a new environment.
 define forget_if_moved
@@ -57,11 +58,14 @@ test-check:
 	@$(PY) -c '' 2>/dev/null || scripts/find_python.sh locks/airflow-3.3.in >/dev/null
 	@$(PY_2_11) -c '' 2>/dev/null || scripts/find_python.sh locks/airflow-2.11.in >/dev/null
 
-# To select nothing is an error as soon as one test is marked, unless it was PYTEST_ARGS that selected.
 test-2.11: $(VENV_2_11)/airflow-2.11-dev.stamp  ## those tests that run on Airflow 2.11 as well
-	@if ! grep -rqs 'mark\.both_lines' tests; then echo "No test is marked both_lines yet."; exit 0; fi; \
-	set -x; $(PY_2_11) -m pytest -n $(PYTEST_PROCESSES) --dist loadgroup -m both_lines $(PYTEST_ARGS) || \
-	{ status=$$?; [ $$status = 5 ] && [ -n "$$PYTEST_ARGS" ]; }
+	@# That nothing is selected is an error, unless it was PYTEST_ARGS that selected.
+	$(PY_2_11) -m pytest -n $(PYTEST_PROCESSES) --dist loadgroup -m both_lines $(PYTEST_ARGS) || \
+		{ status=$$?; [ $$status = 5 ] && [ -n "$$PYTEST_ARGS" ]; }
+
+# The first two cells of it run in the environments of the tests.
+matrix: test-check $(VENV)/airflow-3.3-dev.stamp $(VENV_2_11)/airflow-2.11-dev.stamp  ## a sign-in, a sign-out and a leaver on every set of versions that we support; CELLS=... for some
+	$(PY) scripts/matrix.py $(CELLS)
 
 lint: $(VENV)/airflow-3.3-dev.stamp  ## ruff and mypy
 	$(PY) -m ruff check
@@ -85,7 +89,7 @@ lock:  ## move the locked versions to the newest that fit
 	scripts/lock.sh
 
 clean:  ## remove the environments, the demo's data and everything that was generated
-	rm -rf $(VENV) $(VENV_2_11) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage* \
+	rm -rf $(VENV) $(VENV_2_11) .venv-matrix .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage* \
 		test-artifacts $(PEER)/node_modules tests/peers/simplesamlphp/.package*
 	find airflow_sso demo devidp templates tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

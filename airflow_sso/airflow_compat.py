@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 log = logging.getLogger(__name__)
 
@@ -168,6 +171,21 @@ def is_api_request(path: str) -> bool:
     return IS_AIRFLOW_2 and path.startswith(("/api/", "/auth/fab/v1/"))
 
 
+def limit_body(request: Any, most: int) -> None:
+    """A body of more bytes is not read.
+
+    :raises RequestEntityTooLarge: now, or when the form is asked for.
+    """
+    from werkzeug.exceptions import RequestEntityTooLarge
+
+    request.max_form_memory_size = most
+    if not IS_AIRFLOW_2:
+        request.max_content_length = most
+    # Flask 2 knows one limit, which is Airflow's; it holds a body that does not say how long it is.
+    elif (request.content_length or 0) > most:
+        raise RequestEntityTooLarge
+
+
 def is_polled(method: str, path: str) -> bool:
     """Whether a page asks for this by itself, although not by GET."""
     return IS_AIRFLOW_2 and method == "POST" and path in _POLLED_BY_POST
@@ -254,6 +272,21 @@ def delete_session_rows(connection: Any, session_ids: Sequence[str]) -> None:
     if session_ids and conf.get(LINE.fab_section, "session_backend", fallback="database") == "database":
         rows = table("session", column("session_id"))
         connection.execute(delete(rows).where(rows.c.session_id.in_(session_ids)))
+
+
+def forget_sessions_of_airflow_2(connection: Connection) -> int:
+    """Delete the rows of Airflow's session table that 2.11 wrote, on a line that reads another notation.
+
+    3.x answers every page with an error to a browser whose row it cannot read. The people behind them sign in
+    once more; returns how many rows there were.
+    """
+    from sqlalchemy import LargeBinary, column, delete, func, inspect, table
+
+    if IS_AIRFLOW_2 or not inspect(connection).has_table("session"):
+        return 0
+    rows = table("session", column("data", LargeBinary))
+    is_json = func.substr(rows.c.data, 1, 1, type_=LargeBinary) == b"{"  # no map of msgpack begins so
+    return int(connection.execute(delete(rows).where(is_json)).rowcount)
 
 
 def encrypt(value: str) -> str | None:

@@ -7,6 +7,7 @@ tables of which nothing says how old they are get a revision only when nothing i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from airflow_sso import airflow_compat, database, models
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version_sso"
+log = logging.getLogger(__name__)
 
 #: Ours alone: Airflow's own lock is held already while ``airflow db migrate`` calls us.
 _LOCK_NUMBER = 0x5350_5F53_534F
@@ -81,6 +83,9 @@ def upgrade() -> State:
             command.stamp(_config(connection), "head")
         elif before.kind == "migrate":
             command.upgrade(_config(connection), "head")
+        forgotten = airflow_compat.forget_sessions_of_airflow_2(connection)
+        if forgotten:
+            log.info("airflow_sso: %d browser sessions of Airflow 2 cannot go on here", forgotten)
         return before
 
 

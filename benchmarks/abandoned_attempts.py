@@ -14,6 +14,7 @@ from pathlib import Path
 from demo.airflow_home import AirflowHome
 from devidp import server
 from tests import stack as stacks
+from tests.databases import Database
 from tests.stack import Stack
 
 ROUNDS = 10
@@ -34,7 +35,10 @@ def main() -> None:
     template = AirflowHome(path=folder / "template", port=stacks.free_port())
     template.path.mkdir()
     template.migrate()
-    with server.start() as idp, stacks.migrated_home(template.database, folder / "home") as home:
+    with (
+        server.start() as idp,
+        stacks.migrated_home(Database.file(template.database), folder / "home") as home,
+    ):
         stack = Stack(home, idp=idp)
         stack.configure([stacks.entra(idp.url)])
         uri = f"{home.url}/auth/oauth-authorized/entra"

@@ -11,6 +11,7 @@ from typing import Any
 from demo.airflow_home import AirflowHome
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database
 from tests.stack import Stack
 
 #: Put into Airflow's plugins folder: every answer says which worker it came from.
@@ -52,5 +53,7 @@ def running(template: Path, name: str, idp: Handle, *, workers: int = 1, **optio
     plugins.mkdir()
     (plugins / "says_worker.py").write_text(WORKER_HEADER)
     extra = {"AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins), **options.pop("extra", {})}
-    with stacks.running(template, folder, idp, workers=workers, extra=extra, **options) as stack:
+    with stacks.running(
+        Database.file(template), folder, idp, workers=workers, extra=extra, **options
+    ) as stack:
         yield stacks.welcome(stack, idp)

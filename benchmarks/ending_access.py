@@ -24,6 +24,7 @@ from benchmarks import airflows
 from devidp import server
 from tests import operator_process
 from tests import stack as stacks
+from tests.databases import Database
 from tests.operator_process import Operator
 from tests.stack import Stack, Visitor
 from tests.test_revocation import session_of, signed_in, token_of
@@ -228,7 +229,7 @@ def stock(template: Path, runs: int) -> None:
     """Airflow without any of ours: its own manager, its own security manager, a local account."""
     folder = template.parent / "stock"
     with stacks.migrated_home(
-        template, folder, auth_manager=stacks.STOCK_AUTH_MANAGER, webserver_config=None
+        Database.file(template), folder, auth_manager=stacks.STOCK_AUTH_MANAGER, webserver_config=None
     ) as home:
         stack = Stack(replace(home, sso_config=None))
         plugins = home.path / "plugins"

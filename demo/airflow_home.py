@@ -48,6 +48,10 @@ class AirflowHome:
     """Default: an empty folder in the home."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """More environment variables; these win."""
+    python: str = sys.executable
+    """The interpreter of the environment that Airflow is installed in."""
+    is_airflow_2: bool = IS_AIRFLOW_2
+    """Which line that is."""
 
     @property
     def database(self) -> Path:
@@ -74,7 +78,7 @@ class AirflowHome:
 
     def health_url(self, *, port: int | None = None) -> str:
         """Answers 200 as soon as the api-server can be used."""
-        return self.local_url("/health" if IS_AIRFLOW_2 else "/api/v2/monitor/health", port=port)
+        return self.local_url("/health" if self.is_airflow_2 else "/api/v2/monitor/health", port=port)
 
     def environment(self) -> dict[str, str]:
         """The whole environment of every Airflow process of this home; makes what it names."""
@@ -83,7 +87,7 @@ class AirflowHome:
         dags = self.dags_folder or self.path / "dags"
         dags.mkdir(exist_ok=True)
         settings = {
-            **(self._of_airflow_2() if IS_AIRFLOW_2 else self._of_airflow_3()),
+            **(self._of_airflow_2() if self.is_airflow_2 else self._of_airflow_3()),
             "CORE__AUTH_MANAGER": self.auth_manager,
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__DAGS_FOLDER": str(dags),
@@ -179,7 +183,7 @@ class AirflowHome:
         with self.start("db-migrate", "db", "migrate") as process:
             if process.wait(timeout=600, meanwhile=meanwhile) != 0:
                 raise ProcessFailed(process, "failed")
-        if IS_AIRFLOW_2:  # which knows no tables but its own
+        if self.is_airflow_2:  # which knows no tables but its own
             self._make_our_tables()
         self._migration_stamp.write_text(_migration_state())
 
@@ -194,7 +198,7 @@ class AirflowHome:
         """Start ``airflow-sso <arguments>``."""
         return Process(
             name,
-            [sys.executable, "-m", "airflow_sso.cli", *arguments],
+            [self.python, "-m", "airflow_sso.cli", *arguments],
             log=self.logs / f"{name}.log",
             env=self.environment(),
             cwd=self.path,
@@ -206,7 +210,7 @@ class AirflowHome:
         return Process(
             name,
             # Not the `airflow` script: its first line holds a path that a moved checkout invalidates.
-            [sys.executable, "-m", "airflow", *arguments],
+            [self.python, "-m", "airflow", *arguments],
             log=self.logs / f"{name}.log",
             env=environment,
             # `-m` puts the working directory on the import path, and there is nothing to import here.
@@ -218,7 +222,7 @@ class AirflowHome:
         """Another `port` makes a second replica on the same database."""
         name = "api-server" if port in (None, self.port) else f"api-server-{port}"
         chosen = ["--host", "127.0.0.1", "--port", str(port or self.port), "--workers", str(workers)]
-        if IS_AIRFLOW_2:
+        if self.is_airflow_2:
             pid_file = str(self.path / f"{name}.pid")
             return self.start(name, "webserver", *map(_of_webserver, chosen), "--pid", pid_file)
         return self.start(name, "api-server", *chosen)

@@ -29,6 +29,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.lines import route
 from tests.stack import Stack
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -38,10 +39,10 @@ AXE = PEER / "node_modules" / "axe-core" / "axe.min.js"
 
 #: What every page of ours, and everything on it, is reached under.
 OUR_PAGES = tuple(
-    f"/auth/{name}"
+    route(f"/auth/{name}")
     for name in ("login", "oauth-authorized", "logout", "saml", "signed-out", "sso-status", "my-access")
 )
-OUR_ASSETS = ("/auth/sso/static/", "/auth/static/pin_32.png")
+OUR_ASSETS = (route("/auth/sso/static/"), route("/auth/static/pin_32.png"))
 
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 NARROW: ViewportSize = {"width": 320, "height": 800}
@@ -146,7 +147,7 @@ class Window:
 
     def at(self, path: str, *, page: Page | None = None) -> Response:
         """Type an address of Airflow's; the answer to what it led to."""
-        answer = (page or self.page).goto(f"{self.stack.url}{path}")
+        answer = (page or self.page).goto(f"{self.stack.url}{self.stack.route(path)}")
         assert answer is not None
         return answer
 

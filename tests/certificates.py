@@ -48,8 +48,10 @@ class Certificate:
         return jwt.encode({"alg": "RS256"}, {**claims, "iat": now, "exp": now + 300}, self.key)
 
 
-def new_certificate(folder: Path, name: str, *, hosts: Collection[str] = ()) -> Certificate:
-    """:param hosts: for which it proves a server, whose clients trust it itself."""
+def new_certificate(folder: Path, name: str, *, hosts: Collection[str] = (), days: int = 1) -> Certificate:
+    """:param hosts: for which it proves a server, whose clients trust it itself.
+    :param days: how long it lasts.
+    """
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     today = datetime.datetime.now(datetime.timezone.utc)
@@ -60,7 +62,7 @@ def new_certificate(folder: Path, name: str, *, hosts: Collection[str] = ()) -> 
         .public_key(private.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(today)
-        .not_valid_after(today + datetime.timedelta(days=1))
+        .not_valid_after(today + datetime.timedelta(days=days))
     )
     if hosts:
         names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])

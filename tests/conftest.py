@@ -25,8 +25,11 @@ from devidp import server as devidp_server
 from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID
 from tests import postgresql as postgresql_server
+from tests import replicas as replica_servers
 from tests import saml, sync_world
 from tests import stack as stacks
+from tests.databases import Database
+from tests.replicas import Replicas
 from tests.review_world import People, Review
 from tests.stack import Stack, Visitor
 from tests.sync_world import World
@@ -39,6 +42,7 @@ pytest.register_assert_rewrite("tests.directory_contract")
 #: processes share the tests (``make test``): every process that needs one starts its own.
 _TOGETHER = (
     (re.compile(r"\bairflow_leavers\b"), "leavers"),
+    (re.compile(r"\breplicas: Replicas\b"), "replicas"),
     (re.compile(r"\bairflow_saml\b|\btalk: "), "saml"),
     (re.compile(r"\bairflow(_two)?: Stack\b"), "airflow"),
 )
@@ -51,6 +55,11 @@ _LONGEST = (
     "tests/test_revocation.py",
     "tests/test_doors.py",
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "what Airflow's metadata database is in the tests; meant to go with -m database"
+    parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite", help=text)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -77,7 +86,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The order in which those processes take them."""
+    """What is about SQLite itself needs one; and the order in which those processes take the rest."""
+    if config.getoption("--database") != "sqlite":
+        for item in items:
+            if item.get_closest_marker("sqlite"):
+                item.add_marker(pytest.mark.skip(reason="it is about SQLite itself"))
     if getattr(config.option, "loadgroup", False):
         items.sort(key=lambda item: _rank(_group(item.nodeid.partition("::")[0])))
 
@@ -93,12 +106,23 @@ def _group(module: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as ``airflow db migrate`` leaves it, and as the first start of a server fills it."""
-    home = AirflowHome(path=tmp_path_factory.mktemp("template") / "home", port=stacks.free_port())
+def migrated_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Database:
+    """A database as ``airflow db migrate`` leaves it, and as the first start of a server fills it.
+
+    In which kind of database, ``--database`` says.
+    """
+    if request.config.getoption("--database") == "postgresql":
+        made: Database = request.getfixturevalue("migrated_postgresql")
+        return made
+    return _migrated(tmp_path_factory)
+
+
+def _migrated(folders: pytest.TempPathFactory, cluster: postgresql_server.Cluster | None = None) -> Database:
+    url = cluster.create("template") if cluster else ""
+    home = AirflowHome(path=folders.mktemp("template") / "home", port=stacks.free_port(), database_url=url)
     home.path.mkdir()
     home.migrate()
-    return home.database
+    return Database(home.sql_alchemy_conn, cluster)
 
 
 @pytest.fixture(scope="session")
@@ -114,12 +138,9 @@ def postgresql() -> Iterator[postgresql_server.Cluster]:
 @pytest.fixture(scope="session")
 def migrated_postgresql(
     postgresql: postgresql_server.Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    """The URL of a database in it as ``airflow db migrate`` leaves it: a template for others."""
-    path = tmp_path_factory.mktemp("template-postgresql") / "home"
-    home = AirflowHome(path=path, port=stacks.free_port(), database_url=postgresql.create("template"))
-    home.migrate()
-    return home.database_url
+) -> Database:
+    """Like :func:`migrated_database`, in PostgreSQL whatever ``--database`` says."""
+    return _migrated(tmp_path_factory, postgresql)
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +186,7 @@ def _running(
 
 @pytest.fixture(scope="session")
 def shared_airflow(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow with our auth manager and one provider, ``entra``."""
     path = tmp_path_factory.mktemp("one-provider") / "home"
@@ -182,7 +203,7 @@ def airflow(shared_airflow: Stack, idp: Handle) -> Stack:
 
 @pytest.fixture(scope="session")
 def shared_airflow_two(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow with two providers that work and a third that is configured wrongly."""
     path = tmp_path_factory.mktemp("two-providers") / "home"
@@ -204,7 +225,7 @@ def airflow_two(shared_airflow_two: Stack, idp: Handle) -> Stack:
 
 @pytest.fixture(scope="session")
 def shared_airflow_stock(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow with its own FabAuthManager and our security manager, one provider."""
     path = tmp_path_factory.mktemp("stock-manager") / "home"
@@ -221,7 +242,7 @@ def airflow_stock(shared_airflow_stock: Stack, idp: Handle) -> Stack:
 
 @pytest.fixture(scope="session")
 def shared_airflow_leavers(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow of two workers that reads the directories of four providers every few seconds."""
     path = tmp_path_factory.mktemp("leavers") / "home"
@@ -291,7 +312,7 @@ SAML_PROVIDERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="session")
 def shared_airflow_saml(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow with many SAML providers, and Entra and the generic one through OIDC as well."""
     folder = tmp_path_factory.mktemp("saml")
@@ -340,6 +361,26 @@ def talk(airflow_saml: Stack, idp: Handle) -> Callable[..., saml.Conversation]:
     return begin
 
 
+@pytest.fixture(scope="session")
+def shared_replicas(
+    migrated_postgresql: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Replicas]:
+    """Two replicas on one PostgreSQL, whatever ``--database`` says."""
+    path = tmp_path_factory.mktemp("replicas") / "home"
+    with replica_servers.running(migrated_postgresql, path, identity_provider) as made:
+        yield made
+
+
+@pytest.fixture
+def replicas(shared_replicas: Replicas, idp: Handle) -> Replicas:
+    """The replicas with the default mapping, both of them serving, known to an honest provider."""
+    shared_replicas.send_to(0, 1)
+    replica_servers.known_to(idp, shared_replicas.stack)
+    shared_replicas.stack.map(stacks.default_mapping())
+    shared_replicas.proxy.forget()
+    return shared_replicas
+
+
 @pytest.fixture
 def command_log() -> Iterator[None]:
     """Undoes what a command of ours that runs in this process does to our log."""
@@ -350,7 +391,7 @@ def command_log() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def shared_world(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def shared_world(migrated_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A company of the module's own: a real database, a scripted directory."""
     with sync_world.world(migrated_database, tmp_path_factory.mktemp("world") / "airflow.db") as made:
         yield made

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_sso.airflow_compat import IS_AIRFLOW_2
+from airflow_sso.airflow_compat import AUTH_PREFIX, IS_AIRFLOW_2
 
 #: What stands before every path of the REST API.
 API = "/api/v1" if IS_AIRFLOW_2 else "/api/v2"
+
+
+def route(path: str) -> str:
+    """A path of ours as 3.x has it, on the line that is tested; :meth:`Stack.route` is of one Airflow."""
+    return AUTH_PREFIX + path.removeprefix("/auth")
+
 
 both_lines = pytest.mark.both_lines
 

@@ -6,6 +6,7 @@ import hashlib
 import html
 import re
 import secrets
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import requests
@@ -26,21 +27,19 @@ def add_account(stack: Stack, username: str, **values: Any) -> int:
         "last_name": "Person",
         "username": username,
         "password": _HASH,
-        "active": 1,
+        "active": True,
         "email": f"{username}@local.example",
         "created_on": "2020-02-02 02:02:02.020202",
         **values,
     }
-    stack.write(f"insert into ab_user ({', '.join(row)}) values ({', '.join('?' * len(row))})", *row.values())
-    (made,) = stack.rows("select id from ab_user where username = ?", username)
-    return int(made["id"])
+    return stack.add("ab_user", **row)
 
 
 def give_role(stack: Stack, username: str, role: str) -> None:
     """As Airflow's own pages would; the roles are there once a server has been started."""
     (one,) = stack.rows("select id from ab_role where name = ?", role)
     (user,) = stack.rows("select id from ab_user where username = ?", username)
-    stack.write("insert into ab_user_role (user_id, role_id) values (?, ?)", user["id"], one["id"])
+    stack.add("ab_user_role", user_id=user["id"], role_id=one["id"])
 
 
 class _From(HTTPAdapter):
@@ -99,8 +98,9 @@ def link(stack: Stack, username: str) -> str:
     ticket = secrets.token_urlsafe(32)
     stack.write(
         """insert into sso_break_glass_link (link_hash, user_id, expires_at)
-           values (?, (select id from ab_user where username = ?), datetime('now', '+10 minutes'))""",
+           values (?, (select id from ab_user where username = ?), ?)""",
         hashlib.sha256(ticket.encode()).hexdigest(),
         username,
+        (datetime.now(timezone.utc) + timedelta(minutes=10)).strftime("%Y-%m-%d %H:%M:%S.%f"),
     )
     return f"/auth/login/local?secret={ticket}"

@@ -25,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from demo.processes import Process, wait_until
-from tests.stack import free_port
+from tests.ports import free_port
 
 _USER = "airflow"
 _SETTINGS = {
@@ -97,9 +97,9 @@ class Cluster:
         return True
 
     def _stop(self) -> None:
-        """At once and in good order: asked politely, it would wait for everybody who is connected."""
+        """At once: asked politely, it would wait for everybody who is connected, and then write to the disk."""
         with suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(self.server_id, signal.SIGINT)
+            os.kill(self.server_id, signal.SIGQUIT)
         self.process.stop()
 
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 import functools
 import html
 import itertools
-import os
 import re
-import secrets
-import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,19 +22,19 @@ from urllib.parse import urljoin
 import httpx
 import requests
 import yaml
-from sqlalchemy import create_engine, insert, text
+from sqlalchemy import column, func, insert, select, table, text
 from sqlalchemy.engine import Engine
-from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.elements import TextClause
 
 from airflow_sso import models
-from airflow_sso.airflow_compat import AUTH_PREFIX, IS_AIRFLOW_2
 from demo.airflow_home import SSO_AUTH_MANAGER, AirflowHome
 from demo.processes import Process
 from devidp.groups import DN_SUFFIX
 from devidp.server import Handle
 from devidp.settings import CLIENT_ID, DEFAULT_CLIENT_SECRET, PINGONE_ENVIRONMENT_ID, TENANT_ID
 from devidp.testing import Driver
+from tests.databases import Database, engine_of
+from tests.ports import free_port as free_port
 
 #: Of mapping files.
 _VERSIONS = itertools.count(1)
@@ -52,23 +48,6 @@ GROUPS = {
 #: How often an Airflow with directories reads them, in seconds.
 EVERY = 5
 ROLES = {"airflow_prod_admin": "Admin", "airflow_prod_op": "Op", "airflow_prod_viewer": "Viewer"}
-
-
-def free_port() -> int:
-    """A port for a server that is started later: nobody listens on it, and nobody is given it meanwhile.
-
-    It is below those that systems hand out by themselves, and of processes that share the tests
-    (pytest-xdist) each has its own.
-    """
-    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    while True:
-        port = 20_000 + secrets.randbelow(12_000 // processes) * processes + number
-        with socket.socket() as probe, suppress(OSError):
-            # As servers do: a port whose last connection has just ended is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def driver(idp: Handle) -> Driver:
@@ -148,12 +127,6 @@ def default_mapping() -> dict[str, Any]:
     return {"version": 1, "rules": rules}
 
 
-def route(path: str) -> str:
-    """A path as 3.x has it, on the line that is tested: 2.11 puts nothing before our routes."""
-    is_ours = path.startswith("/auth/") and not path.startswith("/auth/fab/")
-    return path.removeprefix("/auth") if IS_AIRFLOW_2 and is_ours else path
-
-
 @dataclass
 class Stack:
     """One Airflow. ``configure`` writes both YAML files; ``start`` runs the api-server."""
@@ -171,12 +144,17 @@ class Stack:
     @property
     def auth_url(self) -> str:
         """What our routes follow."""
-        return f"{self.url}{AUTH_PREFIX}"
+        return f"{self.url}{self.route('/auth/')}".rstrip("/")
+
+    def route(self, path: str) -> str:
+        """A path as 3.x has it, on the line of this Airflow: 2.11 puts nothing before our routes."""
+        is_ours = path.startswith("/auth/") and not path.startswith("/auth/fab/")
+        return path.removeprefix("/auth") if self.home.is_airflow_2 and is_ours else path
 
     @property
     def landing_url(self) -> str:
         """Where a sign-in ends whose person was going nowhere in particular."""
-        return f"{self.url}/home" if IS_AIRFLOW_2 else f"{self.url}/"
+        return f"{self.url}/home" if self.home.is_airflow_2 else f"{self.url}/"
 
     @property
     def sso_yaml(self) -> Path:
@@ -237,19 +215,31 @@ class Stack:
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """The metadata database; no connection stays open, so that the database can be copied and dropped."""
-        wait = {"timeout": 60} if self.home.sql_alchemy_conn.startswith("sqlite") else {}
-        return create_engine(self.home.sql_alchemy_conn, poolclass=NullPool, connect_args=wait)
+        """The metadata database."""
+        return engine_of(self.home.sql_alchemy_conn)
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Read the metadata database; each ``?`` of the query is the next parameter."""
+        """Read the metadata database; each ``?`` of the query is the next parameter.
+
+        Values are as SQLite gives them, whichever database it is.
+        """
         with self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(*_bound(query, parameters)).mappings()]
+            found = connection.execute(*_bound(query, parameters)).mappings().all()
+        return [{name: _plain(value) for name, value in row.items()} for row in found]
 
     def write(self, statement: str, *parameters: Any) -> None:
         """Write to the metadata database, as an administrator with a SQL prompt would."""
         with self.engine.begin() as connection:
             connection.execute(*_bound(statement, parameters))
+
+    def add(self, name: str, /, **values: Any) -> int:
+        """Insert a row into a table of Airflow's, as another program would; its number."""
+        with self.engine.begin() as connection:
+            if "id" not in values and self.engine.dialect.name == "postgresql":
+                # The column has no default in the database: Airflow's models ask the sequence themselves.
+                values["id"] = connection.scalar(select(func.nextval(f"{name}_id_seq")))
+            row = connection.execute(insert(table(name, *map(column, values))).values(values))
+            return int(values.get("id", row.lastrowid))
 
     def abandon_attempts(self, number: int) -> None:
         """Put attempts of other browsers into the table, as if they had been started and left."""
@@ -283,7 +273,7 @@ class Visitor(requests.Session):
         self.stack = stack
 
     def at(self, path: str, **options: Any) -> requests.Response:
-        return self.get(f"{self.stack.url}{route(path)}", timeout=30, **options)
+        return self.get(f"{self.stack.url}{self.stack.route(path)}", timeout=30, **options)
 
     def go_to_provider(self, provider: str = "entra", next_url: str | None = None) -> requests.Response:
         """Start a sign-in; returns the provider's page."""
@@ -309,7 +299,7 @@ class Visitor(requests.Session):
 
     def sign_out(self, **options: Any) -> requests.Response:
         """Airflow's own button: a link on 3.x, a form with its token against forgery on 2.11."""
-        if not IS_AIRFLOW_2:
+        if not self.stack.home.is_airflow_2:
             return self.at("/api/v2/auth/logout", **options)
         page = self.at("/users/userinfo/")
         token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
@@ -318,31 +308,39 @@ class Visitor(requests.Session):
 
     def who(self) -> str | None:
         """Who Airflow's API thinks this is."""
-        if not IS_AIRFLOW_2:
+        if not self.stack.home.is_airflow_2:
             answer = self.at("/ui/auth/me")
             return str(answer.json()["username"]) if answer.ok else None
-        page = self.at("/users/userinfo/", allow_redirects=False)
-        found = re.search(r"<th[^>]*>User Name</th>\s*<td>(?:<span[^>]*>)?([^<]*)<", page.text)
-        return html.unescape(found[1]) if found else None
+        # Whoever has no role may see none of Airflow's pages, and still our own.
+        for path, shown in (
+            ("/users/userinfo/", r"<th[^>]*>User Name</th>\s*<td>(?:<span[^>]*>)?([^<]*)<"),
+            ("/my-access/", r"<dt>Username</dt><dd[^>]*><bdi>([^<]*)<"),
+        ):
+            found = re.search(shown, self.at(path, allow_redirects=False).text)
+            if found:
+                return html.unescape(found[1])
+        return None
 
 
 @contextmanager
-def migrated_home(template: Path, path: Path, **options: Any) -> Iterator[AirflowHome]:
+def migrated_home(template: Database, path: Path, **options: Any) -> Iterator[AirflowHome]:
     """A home with a copy of a migrated database: migrating once a run is enough."""
     path.mkdir(parents=True)
     home = AirflowHome(
         path=path,
         port=free_port(),
+        database_url=template.copy(path / "airflow.db").url,
         sso_config=path / "sso.yaml",
         extra={"TEST_CLIENT_SECRET": DEFAULT_CLIENT_SECRET, **options.pop("extra", {})},
         **{"auth_manager": SSO_AUTH_MANAGER, **options},
     )
-    shutil.copy(template, home.database)
     yield home
 
 
 @contextmanager
-def running(template: Path, path: Path, idp: Handle, *, workers: int = 1, **options: Any) -> Iterator[Stack]:
+def running(
+    template: Database, path: Path, idp: Handle, *, workers: int = 1, **options: Any
+) -> Iterator[Stack]:
     """An Airflow of the caller's own with the provider ``entra``; `options` are of :func:`migrated_home`."""
     with migrated_home(template, path, **options) as home:
         stack = Stack(home, idp=idp)
@@ -369,6 +367,12 @@ def _bound(statement: str, parameters: Sequence[Any]) -> tuple[TextClause, dict[
     names = (f":p{number}" for number in itertools.count())
     named = re.sub(r"\?", lambda _: next(names), statement)
     return text(named), {f"p{number}": value for number, value in enumerate(parameters)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return (value.astimezone(timezone.utc) if value.tzinfo else value).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return bytes(value) if isinstance(value, memoryview) else value
 
 
 def facts(page: requests.Response) -> tuple[str | None, str | None]:

@@ -12,16 +12,15 @@ import os
 import signal
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from airflow import settings
-from sqlalchemy import create_engine
 
 from airflow_sso import database
 from airflow_sso.accounts import fab_users
 from airflow_sso.sync import apply, lease, run
 from airflow_sso.sync.guard import Limits
 from airflow_sso.sync.lease import LeaseLost, LeaseTaken
+from tests.databases import engine_of
 from tests.sync_world import Entry, World
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -42,7 +41,7 @@ class Running:
 
     def __init__(
         self,
-        path: Path,
+        url: str,
         people: Mapping[str, Entry],
         *,
         hold_at: str = "",
@@ -51,7 +50,7 @@ class Running:
         at_once: int = apply._IN_ONE_TRANSACTION,
     ) -> None:
         self._pipe, theirs = PROCESSES.Pipe()
-        arguments = (theirs, path, dict(people), hold_at, time, lasts, at_once)
+        arguments = (theirs, url, dict(people), hold_at, time, lasts, at_once)
         self._process = PROCESSES.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -93,14 +92,14 @@ class Running:
 
 def _run(
     pipe: Connection,
-    path: Path,
+    url: str,
     people: dict[str, Entry],
     hold_at: str,
     time: int,
     lasts: int,
     at_once: int,
 ) -> None:
-    settings.engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+    settings.engine = engine_of(url)
     database._found.clear()
     apply._IN_ONE_TRANSACTION = at_once
     world = World(settings.engine)

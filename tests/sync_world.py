@@ -7,7 +7,6 @@ thousands of sequences can be tried. What readers do with real answers is tested
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from airflow_sso.sync import lease, run
 from airflow_sso.sync.directories import Directory
 from airflow_sso.sync.guard import Limits
 from airflow_sso.sync.run import Outcome
+from tests.databases import Database
 
 AUTHORITY = "entra:public:test"
 ADMINS, OPS, VIEWERS = "admins", "ops", "viewers"
@@ -289,16 +289,23 @@ class World:
 
 
 @contextmanager
-def world(template: Path, path: Path) -> Iterator[World]:
-    """A world of its own on a copy of a migrated database; Airflow's engine is this one meanwhile."""
+def world(template: Database, path: Path) -> Iterator[World]:
+    """A world of its own on a copy of a migrated database, at `path` where that is a file."""
+    with world_in(template.copy(path).url) as made:
+        yield made
+
+
+@contextmanager
+def world_in(url: str) -> Iterator[World]:
+    """A world of its own in this migrated database; Airflow's engine is this one meanwhile."""
     from airflow import settings
 
-    shutil.copy(template, path)
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
 
-    @event.listens_for(engine, "connect")
-    def _quick(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA synchronous = OFF")
+        @event.listens_for(engine, "connect")
+        def _quick(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA synchronous = OFF")
 
     before, settings.engine = settings.engine, engine
     database._found.clear()

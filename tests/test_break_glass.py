@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from airflow_sso import models
 from airflow_sso.accounts import break_glass
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database
 from tests.local_door import (
     PASSWORD,
     SAME_WORDS,
@@ -67,7 +67,7 @@ def made(stack: Stack) -> Stack:
 
 @pytest.fixture(scope="module")
 def shared_two(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow of two processes, with one provider that answers and one that is down."""
     path = tmp_path_factory.mktemp("break-glass") / "home"
@@ -96,7 +96,7 @@ def two(shared_two: Stack, idp: Handle) -> Stack:
 
 @pytest.fixture(scope="module")
 def faulty(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow whose configuration is faulty everywhere else, and in two of the names."""
     path = tmp_path_factory.mktemp("faulty") / "home"

@@ -12,6 +12,7 @@ import requests
 
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database
 from tests.stack import REPOSITORY, Stack, Visitor, facts
 
 MOST_STATEMENTS = 34
@@ -38,7 +39,7 @@ class Counted:
 
 @pytest.fixture(scope="module")
 def shared_counted(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Counted]:
     folder = tmp_path_factory.mktemp("counted")
     log = folder / "sql.log"

@@ -5,25 +5,26 @@ each person whatever happens at the same moment, never somebody else's, and neve
 from __future__ import annotations
 
 import ast
-import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from sqlalchemy.engine import make_url
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from airflow_sso import models
 from demo.airflow_home import AirflowHome
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database, engine_of
+from tests.local_door import add_account
 from tests.stack import Stack, Visitor, facts
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.database]
 
 PACKAGE = Path(__file__).resolve().parent.parent / "airflow_sso"
 OURS = {*models.metadata.tables, "alembic_version_sso"}
@@ -45,36 +46,48 @@ def run(home: AirflowHome, *arguments: str) -> None:
     assert code == 0, text
 
 
-def definitions(database: Path) -> dict[str, str]:
-    """Tables and indexes of ours, as SQLite keeps them."""
-    everything = ask(database, "select tbl_name, name, sql from sqlite_master where sql is not null")
+#: Table, name and definition of everything that belongs to a table.
+_DEFINITIONS = {
+    "sqlite": "select tbl_name, name, sql from sqlite_master where sql is not null",
+    "postgresql": """
+        select table_name, table_name || '.' || column_name, concat_ws(' ', data_type,
+          character_maximum_length, is_nullable, column_default) from information_schema.columns
+        union all select tablename, indexname, indexdef from pg_indexes
+        union all select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint
+        where conrelid <> 0""",
+}
+
+
+def definitions(database: str) -> dict[str, str]:
+    """Tables, columns and indexes of ours, as the database keeps them."""
+    everything = ask(database, _DEFINITIONS[make_url(database).get_backend_name()])
     return {name: " ".join(sql.split()) for table, name, sql in everything if table in OURS}
 
 
-def change(database: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(database)) as connection, connection:
+def change(database: str, *statements: str) -> None:
+    with engine_of(database).begin() as connection:
         for statement in statements:
-            connection.execute(statement)
+            connection.exec_driver_sql(statement)
 
 
-def ask(database: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(database)) as connection:
-        return connection.execute(query).fetchall()
+def ask(database: str, query: str) -> list[tuple[Any, ...]]:
+    with engine_of(database).connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
-def revision(database: Path) -> str:
+def revision(database: str) -> str:
     ((found,),) = ask(database, "select version_num from alembic_version_sso")
     return str(found)
 
 
-def drop_ours(database: Path) -> None:
+def drop_ours(database: str) -> None:
     """As it was before the plugin came."""
     change(database, *(f"drop table {name}" for name in sorted(OURS)))
     assert definitions(database) == {}
 
 
 @pytest.fixture
-def home(migrated_database: Path, tmp_path: Path) -> Iterator[AirflowHome]:
+def home(migrated_database: Database, tmp_path: Path) -> Iterator[AirflowHome]:
     """A migrated home of the test's own."""
     with stacks.migrated_home(migrated_database, tmp_path / "home") as home:
         yield home
@@ -86,39 +99,40 @@ A_DECISION = (
 )
 
 
-def test_migrating_a_fresh_home_makes_our_tables(migrated_database: Path) -> None:
-    assert set(definitions(migrated_database)) >= OURS
-    assert revision(migrated_database) == HEAD
+def test_migrating_a_fresh_home_makes_our_tables(migrated_database: Database) -> None:
+    found = set(ask(migrated_database.url, _DEFINITIONS[make_url(migrated_database.url).get_backend_name()]))
+    assert {table for table, _name, _definition in found} >= OURS
+    assert revision(migrated_database.url) == HEAD
 
 
 def test_a_home_from_before_the_plugin_is_told_to_migrate_and_gets_the_tables(home: AirflowHome) -> None:
-    whole = definitions(home.database)
-    drop_ours(home.database)
+    whole = definitions(home.sql_alchemy_conn)
+    drop_ours(home.sql_alchemy_conn)
     code, text = airflow_says(home, "db", "check-migrations", "-t", "1")
     assert code != 0
     assert "still unapplied migrations" in text
     run(home, "db", "migrate")
-    assert definitions(home.database) == whole
-    assert revision(home.database) == HEAD
+    assert definitions(home.sql_alchemy_conn) == whole
+    assert revision(home.sql_alchemy_conn) == HEAD
     run(home, "db", "check-migrations", "-t", "1")
 
 
 def test_migrating_again_changes_nothing(home: AirflowHome) -> None:
-    change(home.database, A_DECISION)
-    before = definitions(home.database)
+    change(home.sql_alchemy_conn, A_DECISION)
+    before = definitions(home.sql_alchemy_conn)
     run(home, "db", "migrate")
-    assert definitions(home.database) == before
-    assert ask(home.database, "select reference from sso_decision") == [("AAAA-AAAA",)]
-    assert revision(home.database) == HEAD
+    assert definitions(home.sql_alchemy_conn) == before
+    assert ask(home.sql_alchemy_conn, "select reference from sso_decision") == [("AAAA-AAAA",)]
+    assert revision(home.sql_alchemy_conn) == HEAD
 
 
 def test_a_reset_drops_our_tables_and_makes_them_anew(home: AirflowHome) -> None:
-    change(home.database, A_DECISION)
-    before = definitions(home.database)
+    change(home.sql_alchemy_conn, A_DECISION)
+    before = definitions(home.sql_alchemy_conn)
     run(home, "db", "reset", "-y")
-    assert definitions(home.database) == before
-    assert ask(home.database, "select count(*) from sso_decision") == [(0,)]
-    assert revision(home.database) == HEAD
+    assert definitions(home.sql_alchemy_conn) == before
+    assert ask(home.sql_alchemy_conn, "select count(*) from sso_decision") == [(0,)]
+    assert revision(home.sql_alchemy_conn) == HEAD
 
 
 # People
@@ -126,7 +140,7 @@ def test_a_reset_drops_our_tables_and_makes_them_anew(home: AirflowHome) -> None
 
 @pytest.fixture(scope="module")
 def served_by_two(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow of two processes with both providers: what happens at once, happens at once."""
     path = tmp_path_factory.mktemp("two-workers") / "home"
@@ -183,14 +197,9 @@ def decisions(airflow: Stack, user_id: int) -> list[str]:
 
 def local_user(airflow: Stack, username: str, email: str, user_id: int | None = None) -> dict[str, Any]:
     """Somebody whom an administrator made, with a password."""
-    airflow.write(
-        """insert into ab_user (id, first_name, last_name, username, password, active, email, created_on)
-           values (?, 'Local', 'Person', ?, ?, 1, ?, '2020-02-02 02:02:02.020202')""",
-        user_id,
-        username,
-        generate_password_hash("local-password"),
-        email,
-    )
+    known = {} if user_id is None else {"id": user_id}
+    password = generate_password_hash("local-password")
+    add_account(airflow, username, email=email, password=password, **known)
     return user(airflow, username=username)
 
 
@@ -340,16 +349,16 @@ def test_the_same_name_at_another_provider_is_another_account(airflow: Stack) ->
 def test_a_deactivated_account_stays_deactivated(airflow: Stack) -> None:
     person = hire(airflow, "hanna")
     before = get_in(airflow, person)
-    airflow.write("update ab_user set active = 0 where id = ?", before["id"])
+    airflow.write("update ab_user set active = false where id = ?", before["id"])
     visitor = airflow.visitor()
     page = visitor.sign_in(person, "generic")
     assert (page.status_code, facts(page)[0]) == (403, "SSO-302")
     assert visitor.who() is None
     now = user(airflow, id=before["id"])
-    assert now == {**before, "active": 0}
+    assert now == {**before, "active": False}
     assert airflow.roles_of("hanna") == {"Viewer"}
     assert len(airflow.rows("select * from ab_user where username like 'hanna%'")) == 1
-    airflow.write("update ab_user set active = 1 where id = ?", before["id"])
+    airflow.write("update ab_user set active = true where id = ?", before["id"])
     assert get_in(airflow, person)["id"] == before["id"]
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database
 from tests.review_world import People, Review
 from tests.stack import REPOSITORY, Stack, driver
 
@@ -101,7 +102,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def company(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """A server that has begun with an empty mapping file."""
     path = tmp_path_factory.mktemp("docs") / "home"

@@ -19,6 +19,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database
 from tests.local_door import PASSWORD, Rescuer, add_account, give_role
 from tests.stack import Stack, Visitor, facts
 
@@ -38,7 +39,7 @@ WHO = (PERSON, OLD, NAMED)
 
 @contextmanager
 def an_airflow(
-    template: Path, path: Path, idp: Handle, webserver_config: str, /, extra: Any = None, **settings: Any
+    template: Database, path: Path, idp: Handle, webserver_config: str, /, extra: Any = None, **settings: Any
 ) -> Iterator[Stack]:
     """An Airflow with this ``webserver_config.py``; ours, unless another auth manager is named."""
     manager = settings.pop("auth_manager", stacks.SSO_AUTH_MANAGER)
@@ -61,7 +62,7 @@ def an_airflow(
 
 @pytest.fixture(scope="module")
 def shared_ours(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     path = tmp_path_factory.mktemp("doors") / "home"
     with an_airflow(
@@ -72,7 +73,7 @@ def shared_ours(
 
 @pytest.fixture(scope="module")
 def stock(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """Airflow without us; the person of the directory is an account like any other there."""
     path = tmp_path_factory.mktemp("stock") / "home"
@@ -192,7 +193,7 @@ def test_a_basic_header_opens_nothing(ours: Stack, username: str, path: str) -> 
 
 
 def test_a_basic_header_opens_nothing_where_airflow_was_told_to_take_it(
-    migrated_database: Path, identity_provider: Handle, tmp_path: Path
+    migrated_database: Database, identity_provider: Handle, tmp_path: Path
 ) -> None:
     backend = "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth"
     extra = {"AIRFLOW__FAB__AUTH_BACKENDS": backend}
@@ -338,7 +339,7 @@ def test_without_a_public_role_nobody_reads_anything(ours: Stack) -> None:
 
 @pytest.fixture(scope="module")
 def public(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     path = tmp_path_factory.mktemp("public") / "home"
     with an_airflow(
@@ -370,7 +371,7 @@ def test_a_credential_that_does_not_count_is_not_read_as_nobody(public: Stack) -
 
 @pytest.mark.parametrize("where", ["airflow.cfg", "webserver_config.py"])
 def test_airflows_own_public_role_is_a_fault_and_counts_for_nothing(
-    migrated_database: Path, identity_provider: Handle, tmp_path: Path, where: str
+    migrated_database: Database, identity_provider: Handle, tmp_path: Path, where: str
 ) -> None:
     in_airflow = where == "airflow.cfg"
     config = OURS_CONFIG if in_airflow else f'{OURS_CONFIG}AUTH_ROLE_PUBLIC = "Viewer"\n'
@@ -395,7 +396,7 @@ def test_airflows_own_public_role_is_a_fault_and_counts_for_nothing(
 
 
 def test_the_same_setting_would_let_everybody_in_without_us(
-    migrated_database: Path, identity_provider: Handle, tmp_path: Path
+    migrated_database: Database, identity_provider: Handle, tmp_path: Path
 ) -> None:
     """The control of the test above."""
     extra = {"AIRFLOW__FAB__AUTH_ROLE_PUBLIC": "Viewer"}

@@ -25,6 +25,7 @@ from devidp import tokens
 from devidp.server import Handle
 from devidp.settings import CLIENT_ID
 from tests import stack as stacks
+from tests.databases import Database
 from tests.stack import Stack, Visitor, facts
 
 pytestmark = pytest.mark.server
@@ -284,7 +285,7 @@ def is_complete(stack: Stack, workers: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def database_with_an_admin(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def database_with_an_admin(migrated_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Database:
     """The migrated database with a local administrator, made as Airflow's manual says.
 
     The command also leaves the permissions as our security manager wants them, in one process. Where
@@ -297,13 +298,13 @@ def database_with_an_admin(migrated_database: Path, tmp_path_factory: pytest.Tem
         secret = ["--username", ADMIN["username"], "--password", ADMIN["password"]]
         with home.start("users-create", "users", "create", "--role", "Admin", *person, *secret) as process:
             assert process.wait(120) == 0, process.log_tail()
-    return home.database
+    return Database(home.sql_alchemy_conn, migrated_database.cluster)
 
 
 @pytest.fixture(scope="module")
 def company(
     request: pytest.FixtureRequest,
-    database_with_an_admin: Path,
+    database_with_an_admin: Database,
     identity_provider: Handle,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Company]:

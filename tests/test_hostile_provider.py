@@ -15,6 +15,7 @@ import pytest
 
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database
 from tests.stack import Stack, Visitor, facts
 
 
@@ -247,7 +248,7 @@ def test_a_provider_that_ignores_pkce_still_gets_challenge_and_verifier(
 
 @pytest.mark.server
 def test_rotated_keys_are_fetched_but_not_without_limit(
-    migrated_database: Path, idp: Handle, tmp_path: Path
+    migrated_database: Database, idp: Handle, tmp_path: Path
 ) -> None:
     with stacks.migrated_home(migrated_database, tmp_path / "home") as home:
         stack = Stack(home, idp=idp)

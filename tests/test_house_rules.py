@@ -43,6 +43,7 @@ MAY_IMPORT_AIRFLOW = {
     "auth_manager",
     "token_auth_manager",
     "airflow_compat",
+    "cli.doctor_airflow",
     "db_manager",
     "plugin",
     "login.views",

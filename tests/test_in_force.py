@@ -41,6 +41,8 @@ from tests.stack import Stack
 from tests.sync_world import World
 from tests.test_leavers import soon
 
+pytestmark = pytest.mark.database
+
 OLD = "version: 1\nrules: [{group: g, roles: [Viewer]}]\n"
 NEW = "version: 1\nrules: [{group: g, roles: [Op]}]\n"
 NEWEST = "version: 1\nrules: [{group: g, roles: [Admin]}]\n"

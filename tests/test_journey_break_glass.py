@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -12,6 +11,7 @@ from devidp.server import Handle
 from tests import browser
 from tests import stack as stacks
 from tests.browser import Window
+from tests.databases import Database
 from tests.local_door import PASSWORD, SAME_WORDS, add_account, give_role, link
 from tests.stack import Stack
 
@@ -23,7 +23,7 @@ OpenWindow = Callable[..., Window]
 
 @pytest.fixture(scope="module")
 def shared_rescued(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow with a provider that is down, one that answers, and a local account."""
     path = tmp_path_factory.mktemp("rescued") / "home"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import inspect
 
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database
 from tests.stack import Stack, facts
 from tests.test_leavers import put, signed_in, soon
 from tests.test_revocation import assert_out, client, copy_of, is_in
@@ -25,7 +24,7 @@ EVERY = 5  # seconds
 
 @pytest.fixture(scope="module")
 def shared(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     path = tmp_path_factory.mktemp("probe") / "home"
     keys = {"TEST_PROBE_KEY": Fernet.generate_key().decode()}
@@ -59,8 +58,12 @@ def time_passes(stack: Stack) -> None:
 
 def everything_written(stack: Stack) -> str:
     """Every value of every table, and every log."""
-    with closing(sqlite3.connect(f"file:{stack.home.database}?mode=ro", uri=True)) as connection:
-        dump = "\n".join(connection.iterdump())
+    tables = inspect(stack.engine).get_table_names()
+    assert "sso_refresh_token" in tables
+    rows = [row for name in tables for row in stack.rows(f'select * from "{name}"')]
+    dump = "\n".join(
+        str(bytes(one) if isinstance(one, memoryview) else one) for row in rows for one in row.values()
+    )
     return dump + "".join(path.read_text(errors="replace") for path in stack.home.logs.iterdir())
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +27,7 @@ from tests import browser, saml
 from tests import stack as stacks
 from tests.browser import Window
 from tests.certificates import Certificate, new_certificate
+from tests.databases import Database
 from tests.saml import Conversation, authn_request
 from tests.stack import Stack
 from tests.tls_proxy import TlsProxy
@@ -67,7 +67,7 @@ def chromium(certificate: Certificate) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def shared_airflow_apart(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow at ``127.0.0.1``, whose provider is at ``localhost`` and speaks both protocols."""
     folder = tmp_path_factory.mktemp("apart")
@@ -105,7 +105,7 @@ def airflow_apart(shared_airflow_apart: Stack, idp: Handle) -> Stack:
 
 @pytest.fixture(scope="module")
 def airflow_behind_tls(
-    migrated_database: Path, certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow and a provider, each behind a reverse proxy, as hosts of two domains.
 

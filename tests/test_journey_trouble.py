@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from devidp.server import Handle
 from tests import browser, stack
 from tests.browser import Window
+from tests.databases import Database
 from tests.stack import Stack
 
 pytestmark = browser.journey
@@ -189,7 +190,7 @@ def test_a_provider_that_fails_half_way_is_named_and_trying_again_works(
 
 
 @pytest.fixture
-def unreached(migrated_database: Path, idp: Handle, tmp_path: Path) -> Iterator[Stack]:
+def unreached(migrated_database: Database, idp: Handle, tmp_path: Path) -> Iterator[Stack]:
     """An Airflow that has never reached its provider, so it knows none of its addresses."""
     with stack.migrated_home(migrated_database, tmp_path / "home") as home:
         airflow = Stack(home, idp=idp)

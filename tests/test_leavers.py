@@ -19,7 +19,7 @@ from tests import stack as stacks
 from tests.stack import Stack, Visitor, facts
 from tests.test_revocation import assert_out, client, is_in
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.database]
 
 EVERY = stacks.EVERY
 #: The interval, a run, and the watch's own five seconds come to a quarter of it; the rest is for a machine
@@ -239,7 +239,7 @@ def test_whoever_the_directory_called_out_is_told_so_at_the_door(airflow: Stack)
             "created_on, 'directory', 'disabled', '2026-01-01 00:00:00' from ab_user where username = ?",
             otto,
         )
-        airflow.write("update ab_user set active = 0 where username = ?", otto)
+        airflow.write("update ab_user set active = false where username = ?", otto)
         assert facts(airflow.visitor().sign_in("otto"))[0] == "SSO-303"
     soon(lambda: airflow.rows("select active from ab_user where username = ?", otto)[0]["active"] == 1)
     assert is_in(signed_in(airflow, "otto"))
@@ -248,6 +248,6 @@ def test_whoever_the_directory_called_out_is_told_so_at_the_door(airflow: Stack)
 @contextmanager
 def nobody_reads(stack: Stack) -> Iterator[None]:
     """Meanwhile another process seems to have the turn."""
-    stack.write("update sso_lease set fence = fence + 1, expires_at = strftime('%s', 'now') + 600")
+    stack.write("update sso_lease set fence = fence + 1, expires_at = ?", int(time.time()) + 600)
     yield
     stack.write("update sso_lease set expires_at = 0")

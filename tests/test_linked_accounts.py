@@ -16,11 +16,12 @@ import requests
 
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database
 from tests.local_door import add_account, give_role
 from tests.stack import Stack, Visitor
 from tests.test_doors import an_airflow
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.database]
 
 OTTO, LOCAL = "otto@contoso.example", "by.hand"
 REFUSED = "refused a change by hand of the linked account"
@@ -163,7 +164,7 @@ def sign_in_otto(stack: Stack) -> None:
 def local(airflow: Stack) -> Iterator[int]:
     """The number of an account that is nobody's."""
     if not airflow.rows("select id from ab_group"):
-        airflow.write("insert into ab_group (name) values ('everyone')")
+        airflow.add("ab_group", name="everyone")
     number = make_local(airflow)
     yield number
     delete_local(airflow, number)
@@ -246,7 +247,7 @@ SECURITY_MANAGER_CLASS = SecurityManager
 """
 
 
-def test_deleting_many_at_once(migrated_database: Path, idp: Handle, tmp_path: Path) -> None:
+def test_deleting_many_at_once(migrated_database: Database, idp: Handle, tmp_path: Path) -> None:
     """Airflow's list of users has no such button; a webserver_config.py may add one."""
     with an_airflow(migrated_database, tmp_path / "home", idp, BULK) as stack:
         uri = f"{stack.auth_url}/oauth-authorized/entra"
@@ -276,16 +277,12 @@ def give_permission(stack: Stack, action: int) -> None:
     pair = (action, view["id"])
     query = "select id from ab_permission_view where permission_id = ? and view_menu_id = ?"
     if not stack.rows(query, *pair):
-        stack.write("insert into ab_permission_view (permission_id, view_menu_id) values (?, ?)", *pair)
+        stack.add("ab_permission_view", permission_id=action, view_menu_id=view["id"])
     (made,) = stack.rows(query, *pair)
     (role,) = stack.rows("select id from ab_role where name = 'Admin'")
     held = "select id from ab_permission_view_role where permission_view_id = ? and role_id = ?"
     if not stack.rows(held, made["id"], role["id"]):
-        stack.write(
-            "insert into ab_permission_view_role (permission_view_id, role_id) values (?, ?)",
-            made["id"],
-            role["id"],
-        )
+        stack.add("ab_permission_view_role", permission_view_id=made["id"], role_id=role["id"])
 
 
 # --- the API ---------------------------------------------------------------------------------------------
@@ -366,7 +363,7 @@ def test_roles_themselves_stay_airflows(airflow: Stack, admin: Admin, otto: int)
     airflow.map({**stacks.default_mapping(), "rules": [{"group": "airflow_prod_op", "roles": ["Passing"]}]})
     assert admin.api("POST", "roles", json={"name": "Passing", "actions": []}).status_code in (200, 201)
     (role,) = airflow.rows("select id from ab_role where name = 'Passing'")
-    airflow.write("insert into ab_user_role (user_id, role_id) values (?, ?)", otto, role["id"])
+    airflow.add("ab_user_role", user_id=otto, role_id=role["id"])
     answer = admin.api("PATCH", "roles/Passing", json={"name": "Passed", "actions": []})
     assert answer.status_code == 200, answer.text
     assert account(airflow, otto)["roles"] == ["Op", "Passed"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +11,20 @@ import pytest
 from devidp.people import group_id
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.databases import Database
+from tests.lines import both_lines, only_on_3, route
 from tests.local_door import PASSWORD, Rescuer, add_account, give_role
 from tests.stack import GROUPS, Stack, Visitor
 from tests.test_sso_status import HOSTILE, sql_time, text
 
-pytestmark = pytest.mark.server
-PAGE = "/auth/my-access/"
+pytestmark = [pytest.mark.server, both_lines]
+PAGE = route("/auth/my-access/")
 VERA = "vera@contoso.example"
 
 
 @pytest.fixture(scope="module")
 def with_local(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow with a provider, a local account beside it, and somebody to ask."""
     path = tmp_path_factory.mktemp("my-access") / "home"
@@ -120,6 +121,7 @@ def test_a_protected_role_is_called_protected(airflow: Stack) -> None:
     assert "Op Protected The role mapping protects this role" in seen(airflow, "vera")
 
 
+@only_on_3("no groups")
 def test_a_role_through_a_group_of_airflow_s_own_is_there_too(airflow: Stack) -> None:
     visitor = signed_in(airflow, "vera")
     airflow.write("insert into ab_group (name, label, description) values ('crew', 'c', 'c')")
@@ -180,6 +182,7 @@ def menus(visitor: Visitor) -> dict[str, str]:
     return {one["text"]: one["href"] for one in answer.json()["extra_menu_items"]}
 
 
+@only_on_3("its menu shows My access to everybody")
 def test_whoever_sees_no_entries_of_plugins_has_a_way_under_security(airflow: Stack) -> None:
     vera = signed_in(airflow, "vera")
     assert vera.at("/api/v2/plugins").status_code == 403

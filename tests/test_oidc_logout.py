@@ -22,6 +22,7 @@ from devidp.server import Handle
 from devidp.settings import PINGONE_ENVIRONMENT_ID
 from devidp.testing import Driver
 from tests import stack as stacks
+from tests.databases import Database
 from tests.stack import Stack, Visitor, facts
 
 #: Provider here, and face of the local provider.
@@ -69,7 +70,7 @@ def entries(idp_url: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def shared_airflow_out(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow of this module's own."""
     with stacks.migrated_home(migrated_database, tmp_path_factory.mktemp("logout") / "home") as home:
@@ -531,7 +532,7 @@ def test_an_address_that_is_not_registered_leaves_one_at_the_provider(
 
 @pytest.mark.server
 def test_without_a_key_to_encrypt_with_nothing_is_kept(
-    migrated_database: Path, idp: Handle, drive: Driver, tmp_path: Path
+    migrated_database: Database, idp: Handle, drive: Driver, tmp_path: Path
 ) -> None:
     keyless = {"AIRFLOW__CORE__FERNET_KEY": ""}
     with stacks.migrated_home(migrated_database, tmp_path / "home", extra=keyless) as home:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, delete, event, insert, select, update
+from sqlalchemy import delete, event, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -22,12 +22,17 @@ from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from airflow_sso.audit import Journal
 from airflow_sso.role_mapping import OwnedRole
 from tests import sync_world
+from tests.databases import Database
 from tests.lines import API, both_lines, only_on_2, only_on_3
 from tests.stack import GROUPS, Stack, Visitor
 from tests.test_role_mapping import mapping as mapped
 
 #: Airflow's own security manager is loaded here, and with it what it loads.
-pytestmark = [pytest.mark.filterwarnings("ignore:Using `httpx` with"), both_lines]
+pytestmark = [
+    both_lines,
+    pytest.mark.database,
+    pytest.mark.filterwarnings("ignore:Using `httpx` with"),
+]
 
 HOME = ("can_read", "Website")
 ROLE = "team-payments"
@@ -148,7 +153,7 @@ def _from_a_bundle(session: Session) -> dict[str, str]:
 
 
 @pytest.fixture
-def airflow_db(migrated_database: Path, tmp_path: Path) -> Iterator[Airflow]:
+def airflow_db(migrated_database: Database, tmp_path: Path) -> Iterator[Airflow]:
     with sync_world.world(migrated_database, tmp_path / "airflow.db") as world:
         owned_roles._told.clear()
         owned_roles._missing.clear()
@@ -441,10 +446,13 @@ def test_a_group_of_airflows_holds_a_role_as_well(airflow_db: Airflow) -> None:
     number = (
         select(fab_users.role_table().c.id).where(fab_users.role_table().c.name == ROLE).scalar_subquery()
     )
+    groups = held.metadata.tables["ab_group"]
+    airflow_db.world.write(insert(groups).values(id=1, name="everyone"))
     airflow_db.world.write(insert(held).values(group_id=1, role_id=number))
     airflow_db.settle()
     assert airflow_db.registry() == {ROLE: False}
     airflow_db.world.write(delete(held))
+    airflow_db.world.write(delete(groups))
     airflow_db.settle()
     assert airflow_db.registry() == {}
 
@@ -618,7 +626,7 @@ class Company:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.engine = create_engine(f"sqlite:///{stack.home.database}", connect_args={"timeout": 30})
+        self.engine = stack.engine
 
     def keep(self, *owned: OwnedRole) -> bool:
         with self.engine.begin() as connection:
@@ -668,7 +676,7 @@ def three_dags(shared_airflow: Stack) -> Iterator[Company]:
     folder = shared_airflow.home.path / "dags"
     for file, its in DAGS.items():
         (folder / file).write_text(f"DAGS = {its}\n{DAG_FILE}")
-    shared_airflow.write("insert into ab_role (name) values ('by-hand')")
+    shared_airflow.add("ab_role", name="by-hand")
     made.airflow("dags", "reserialize")
     yield made
     for file in DAGS:
@@ -904,6 +912,7 @@ def test_a_role_that_rules_go_on_giving_stays_though_nobody_holds_it_yet(
 # --- names that a database takes for one ------------------------------------------------------------------
 
 
+@pytest.mark.sqlite
 def test_a_name_that_the_database_takes_for_another_is_not_made(
     airflow_db: Airflow, caplog: pytest.LogCaptureFixture
 ) -> None:

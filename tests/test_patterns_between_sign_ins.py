@@ -20,6 +20,8 @@ from airflow_sso.sync.directories import Directory
 from tests.sync_world import AUTHORITY, Entry, ScriptedReader, World
 from tests.test_role_mapping import TODAY, identity, mapping
 
+pytestmark = pytest.mark.database
+
 TEAMS = mapping("rules: [{group: 'team-*', roles: [Op]}, {group: viewers, roles: [Viewer]}]")
 
 

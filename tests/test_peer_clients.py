@@ -18,6 +18,7 @@ from demo.processes import Process
 from tests import stack
 from tests.browser import PEER
 from tests.certificates import Certificate, new_certificate
+from tests.databases import Database
 from tests.stack import Stack, Visitor, facts
 from tests.test_peer_oidc_provider import entry, node
 
@@ -59,7 +60,7 @@ def submit(visitor: Visitor, page: requests.Response, **fields: str) -> requests
 
 @pytest.fixture(scope="module")
 def signing(
-    node: str, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
+    node: str, migrated_database: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SigningPeer]:
     folder = tmp_path_factory.mktemp("signing")
     certificate = new_certificate(folder, "client")

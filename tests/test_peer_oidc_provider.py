@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -23,6 +22,7 @@ from demo.processes import Process
 from devidp.settings import DEFAULT_CLIENT_SECRET
 from tests import browser, stack
 from tests.browser import PEER, Window
+from tests.databases import Database
 from tests.stack import Stack
 
 pytestmark = browser.journey
@@ -53,7 +53,9 @@ class Peers:
 
 
 @pytest.fixture(scope="module")
-def peers(node: str, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
+def peers(
+    node: str, migrated_database: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Peers]:
     """The provider ``id_token`` tells about people in the ID token, the other one in userinfo only."""
     path = tmp_path_factory.mktemp("peers") / "home"
     with stack.migrated_home(migrated_database, path) as home, ExitStack() as running:

@@ -26,6 +26,7 @@ from playwright.sync_api import expect
 from tests import browser, simplesamlphp, stack
 from tests.browser import Window
 from tests.certificates import Certificate, new_certificate
+from tests.databases import Database
 from tests.simplesamlphp import SimpleSamlPhp, asks_for_password, hidden_fields, post_on
 from tests.stack import Stack, Visitor, facts
 
@@ -149,7 +150,7 @@ def php() -> str:
 def federation(
     php: str,
     certificate: Callable[[str], Certificate],
-    migrated_database: Path,
+    migrated_database: Database,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Federation]:
     folder = tmp_path_factory.mktemp("federation")

@@ -20,11 +20,12 @@ import requests
 from devidp.server import Handle
 from tests import operator_process
 from tests import stack as stacks
+from tests.databases import Database
 from tests.operator_process import Operator
 from tests.stack import REPOSITORY, Stack, Visitor, facts
 from tests.test_revocation import Client, assert_out, is_in, is_in_fab, session_of, signed_in
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.database]
 
 MOST_STEPS = 60
 
@@ -88,7 +89,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def shared_stage(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("races")
     (folder / "hold").mkdir()

@@ -23,6 +23,7 @@ from devidp.server import Handle
 from tests import saml
 from tests import stack as stacks
 from tests.certificates import new_certificate
+from tests.databases import Database
 from tests.saml_logout import Answer, Guest, arriving, heard, host_of, press_form, send, told
 from tests.stack import Stack, Visitor, driver, facts
 from tests.test_revocation import assert_out, claims, client, copy_of, is_in, is_in_fab, session_of
@@ -62,7 +63,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def shared(
-    migrated_database: Path,
+    migrated_database: Database,
     identity_provider: Handle,
     certificate: Any,
     tmp_path_factory: pytest.TempPathFactory,

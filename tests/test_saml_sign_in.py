@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from devidp.people import derived_id
 from devidp.saml_response import Attribute
 from devidp.server import Handle
+from tests.lines import API, route
 from tests.saml import Conversation, authn_request
 from tests.stack import GROUPS, Stack, driver, facts, free_port
 
@@ -51,7 +53,7 @@ def test_a_group_becomes_a_role(
     assert username
     assert username.startswith(person)
     assert airflow_saml.roles_of(username) == {role}
-    connections = conversation.visitor.at("/api/v2/connections")
+    connections = conversation.visitor.at(f"{API}/connections")
     assert connections.status_code == (200 if role == "Admin" else 403)
 
 
@@ -232,7 +234,7 @@ def test_the_post_alone_signs_nobody_in(talk: Talk, airflow_saml: Stack) -> None
     assert posted.headers["Location"].startswith(f"{airflow_saml.auth_url}/saml/finish/lab-saml?handle=")
     assert "set-cookie" not in posted.headers
     assert conversation.visitor.who() is None
-    assert conversation.follow(posted).url == f"{airflow_saml.url}/"
+    assert conversation.follow(posted).url == airflow_saml.landing_url
     assert conversation.visitor.who()
 
 
@@ -416,9 +418,9 @@ def test_each_protocol_has_its_own_addresses(airflow_saml: Stack) -> None:
 def test_exactly_the_acs_and_slo_take_a_post_without_our_token(airflow_saml: Stack) -> None:
     visitor = airflow_saml.visitor()
     for path in ("/auth/saml/acs/lab-saml", "/auth/saml/slo/lab-saml"):
-        assert "CSRF" not in visitor.post(f"{airflow_saml.url}{path}", timeout=30).text
+        assert "CSRF" not in visitor.post(f"{airflow_saml.url}{route(path)}", timeout=30).text
     for path in ("/auth/saml/finish/lab-saml", "/auth/saml/metadata/lab-saml"):
-        assert visitor.post(f"{airflow_saml.url}{path}", timeout=30).status_code in (400, 405)
+        assert visitor.post(f"{airflow_saml.url}{route(path)}", timeout=30).status_code in (400, 405)
     assert "CSRF" in visitor.post(f"{airflow_saml.auth_url}/users/add", timeout=30).text
 
 
@@ -484,7 +486,10 @@ def test_a_logout_request_that_cannot_be_read_is_refused(airflow_saml: Stack, re
     """Row S15: a few kilobytes stand for fifty megabytes."""
     visitor = airflow_saml.visitor()
     page = visitor.at("/auth/saml/slo/lab-saml", params={"SAMLRequest": request_text}, allow_redirects=False)
-    assert facts(page)[0] == "SSO-201"
+    if IS_AIRFLOW_2 and len(request_text) > 4094:
+        assert page.status_code == 400, "gunicorn reads no line of that length"
+    else:
+        assert facts(page)[0] == "SSO-201"
 
 
 # --- replicas -----------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ import requests
 from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from devidp.server import Handle
 from tests import stack as stacks
-from tests.lines import both_lines, only_on_3
-from tests.stack import Stack, facts, route
+from tests.lines import both_lines, only_on_3, route
+from tests.local_door import give_role
+from tests.stack import Stack, facts
 
 pytestmark = both_lines
 
@@ -127,11 +128,7 @@ def test_a_role_given_by_hand_goes_at_the_next_sign_in(airflow: Stack) -> None:
     visitor = airflow.visitor()
     visitor.sign_in("vera")
     username = str(visitor.who())
-    airflow.write(
-        """insert into ab_user_role (user_id, role_id)
-           select u.id, r.id from ab_user u, ab_role r where u.username = ? and r.name = 'Admin'""",
-        username,
-    )
+    give_role(airflow, username, "Admin")
     assert airflow.roles_of(username) == {"Viewer", "Admin"}
     airflow.visitor().sign_in("vera")
     assert airflow.roles_of(username) == {"Viewer"}
@@ -160,11 +157,7 @@ def test_a_role_given_by_hand_stays_where_that_is_configured(airflow: Stack) -> 
     visitor.sign_in("vera")
     username = str(visitor.who())
     airflow.map({**stacks.default_mapping(), "manual_roles": "keep"})
-    airflow.write(
-        """insert into ab_user_role (user_id, role_id)
-           select u.id, r.id from ab_user u, ab_role r where u.username = ? and r.name = 'User'""",
-        username,
-    )
+    give_role(airflow, username, "User")
     airflow.visitor().sign_in("vera")
     assert airflow.roles_of(username) == {"Viewer", "User"}
     airflow.map(stacks.default_mapping())

@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +17,14 @@ from airflow_sso.pages.status import relative
 from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET, TENANT_ID
 from tests import stack as stacks
+from tests.databases import Database
+from tests.lines import route
 from tests.operator_process import beside
 from tests.stack import Stack, Visitor
 from tests.test_leavers import soon
 
 server = pytest.mark.server
-PAGE = "/auth/sso-status/"
+PAGE = route("/auth/sso-status/")
 AUTHORITY = f"entra:public:{TENANT_ID}"
 #: Of no directory that is configured, so that nothing is ever carried out of it.
 ELSEWHERE = "scim:elsewhere"
@@ -53,7 +54,7 @@ def test_a_time_span_in_words(seconds: int, words: str) -> None:
 
 @pytest.fixture(scope="module")
 def shared(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """Nobody's access may go unasked; a second provider is configured wrongly."""
     path = tmp_path_factory.mktemp("status") / "home"

@@ -18,6 +18,8 @@ from airflow_sso.sync.guard import Limits
 from tests.sync_world import ADMINS, OPS, VIEWERS, Entry, World
 from tests.test_role_mapping import mapping
 
+pytestmark = pytest.mark.database
+
 
 @pytest.fixture
 def world(shared_world: World) -> World:

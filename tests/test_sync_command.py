@@ -20,11 +20,12 @@ from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET, TENANT_ID
 from tests import stack as stacks
 from tests import sync_world
+from tests.databases import Database
 from tests.stack import GROUPS, ROLES, Stack
 from tests.sync_world import World
 from tests.test_leavers import soon
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.database]
 
 Run = Callable[..., tuple[int, str]]
 Said = Callable[..., tuple[int, Any]]
@@ -34,12 +35,12 @@ GROUP_OF = {"ada": "airflow_prod_admin", "otto": "airflow_prod_op", "vera": "air
 
 
 @pytest.fixture
-def company(migrated_database: Path, idp: Handle, tmp_path: Path) -> Iterator[tuple[Stack, World]]:
+def company(migrated_database: Database, idp: Handle, tmp_path: Path) -> Iterator[tuple[Stack, World]]:
     """Three people who have signed in once, and a configuration; no server runs."""
     with stacks.migrated_home(migrated_database, tmp_path / "home") as home:
         stack = Stack(home, idp=idp)
         configure(stack, idp)
-        with sync_world.world(migrated_database, home.database) as world:
+        with sync_world.world_in(home.sql_alchemy_conn) as world:
             world.directory = sync_world.Directory(name="entra", authority=AUTHORITY, reader=world.reader)
             sync_world.ROLES.update({GROUPS[name]: role for name, role in ROLES.items()})
             for name, group in GROUP_OF.items():

@@ -6,7 +6,6 @@ import json
 import random
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,8 @@ from airflow_sso.sync import lease
 from tests.sync_process import Running
 from tests.sync_story import everybody
 from tests.sync_world import ADMINS, OPS, VIEWERS, Entry, World
+
+pytestmark = pytest.mark.database
 
 MANY = 300
 AT_ONCE = 20
@@ -35,8 +36,8 @@ def world(shared_world: World) -> World:
     return fresh
 
 
-def file_of(world: World) -> Path:
-    return Path(str(world.engine.url.database))
+def url_of(world: World) -> str:
+    return world.engine.url.render_as_string(hide_password=False)
 
 
 def everything(world: World) -> dict[str, Any]:
@@ -48,9 +49,9 @@ def everything(world: World) -> dict[str, Any]:
 
 @pytest.mark.parametrize("moment", ["reading", "person"])
 def test_one_that_was_stopped_until_another_took_over_writes_nothing(world: World, moment: str) -> None:
-    path = file_of(world)
+    url = url_of(world)
     now = {**world.reader.people, "otto": Entry({OPS}, "unusable"), "vera": Entry({ADMINS})}
-    slow = Running(path, now, hold_at=moment, lasts=2)
+    slow = Running(url, now, hold_at=moment, lasts=2)
     assert slow.is_held()
     slow.stop()
     slow.go_on()
@@ -58,7 +59,7 @@ def test_one_that_was_stopped_until_another_took_over_writes_nothing(world: Worl
         time.sleep(0.05)
     # Meanwhile the directory has other news, so that what the first one would do is seen.
     later = {**world.reader.people, "vera": Entry({OPS})}
-    assert Running(path, later).result() == "applied"
+    assert Running(url, later).result() == "applied"
     after = everything(world)
     assert world.active() == {"ada", "otto", "vera"}
     assert world.roles_of("vera") == {"Op"}
@@ -68,10 +69,10 @@ def test_one_that_was_stopped_until_another_took_over_writes_nothing(world: Worl
 
 
 def test_of_two_at_once_one_works(world: World) -> None:
-    path = file_of(world)
+    url = url_of(world)
     now = {**world.reader.people, "otto": Entry({OPS}, "unusable")}
     for _ in range(3):
-        both = [Running(path, now, hold_at="comparing") for _ in range(2)]
+        both = [Running(url, now, hold_at="comparing") for _ in range(2)]
         # The one that came too late says so and ends, while the other one waits.
         held = [one for one in both if one.is_held()]
         assert len(held) == 1
@@ -118,23 +119,23 @@ def assert_each_is_whole(world: World) -> int:
 
 def test_killed_at_any_moment_the_next_one_completes(world: World) -> None:
     sign_up_many(world)
-    path = file_of(world)
+    url = url_of(world)
     out = {f"p{number}": Entry({VIEWERS}, "unusable") for number in range(MANY)}
     people = {**world.reader.people, **out}
     chance = random.Random(11)
     seen = [0]
     for _ in range(8):
         left = -(-(MANY - seen[-1]) // AT_ONCE)
-        one = Running(path, people, hold_at="person", time=chance.randint(1, min(3, left)), at_once=AT_ONCE)
+        one = Running(url, people, hold_at="person", time=chance.randint(1, min(3, left)), at_once=AT_ONCE)
         assert one.is_held()
         one.go_on()
         time.sleep(chance.uniform(0.0, 0.03))
         one.kill()
         world.write(update(models.leases).values(expires_at=0))
         seen.append(assert_each_is_whole(world))
-    assert Running(path, people).result() == "applied"
+    assert Running(url, people).result() == "applied"
     assert assert_each_is_whole(world) == MANY
     assert world.active() == {"ada", "otto", "vera"}
-    assert Running(path, people).result() == "nothing"
+    assert Running(url, people).result() == "nothing"
     assert seen == sorted(seen)
     assert any(0 < one < MANY for one in seen), f"no kill came half-way: {seen}"

@@ -18,6 +18,7 @@ from devidp.server import Handle
 from devidp.settings import PINGONE_ENVIRONMENT_ID, TENANT_ID
 from tests import stack as stacks
 from tests.certificates import Certificate, new_certificate
+from tests.databases import Database
 from tests.stack import Stack, facts
 
 DN = "cn={},ou=Groups, DC=contoso,DC=Example"  # not in the case and spacing that is sent
@@ -43,7 +44,7 @@ class Vendors:
 
 @pytest.fixture(scope="module")
 def shared_vendors(
-    migrated_database: Path, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Vendors]:
     folder = tmp_path_factory.mktemp("vendors")
     url = identity_provider.url

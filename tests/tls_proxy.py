@@ -28,7 +28,7 @@ class TlsProxy:
     def __init__(self, certificate: Certificate) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.certificate_file, certificate.key_file)
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = Server(("127.0.0.1", 0), Handler)
         # Hands are shaken in each connection's own thread, else a silent client would keep out the others.
         self._server.socket = context.wrap_socket(
             self._server.socket, server_side=True, do_handshake_on_connect=False
@@ -51,10 +51,18 @@ class TlsProxy:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
+    """What listens: each connection in a thread, forwarded to ``behind``."""
+
     daemon_threads = True
     block_on_close = False
+    scheme = "https"
     behind = 0
+
+    def choose(self, path: str) -> int:
+        """Which port the next request, for this path, goes to."""
+        del path
+        return self.behind
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A browser opens connections in advance, and closes them as it likes.
@@ -62,13 +70,15 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """One connection of a client."""
+
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: Server
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        behind = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=60)
+        behind = http.client.HTTPConnection("127.0.0.1", self.server.choose(self.path), timeout=60)
         try:
             behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self._headers_for_the_server(len(body)):
@@ -86,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             if name.lower() not in _OF_ONE_CONNECTION and not name.lower().startswith("x-forwarded")
         ]
         host = self.headers.get("Host", "")
-        forwarded = {"For": self.client_address[0], "Proto": "https", "Host": host}
+        forwarded = {"For": self.client_address[0], "Proto": self.server.scheme, "Host": host}
         written = [(f"X-Forwarded-{name}", value) for name, value in forwarded.items()]
         return [*kept, *written, *([("Content-Length", str(length))] if length else [])]
 

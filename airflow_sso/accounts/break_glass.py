@@ -13,10 +13,12 @@ import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql import Select
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from airflow_sso import database, models
@@ -92,11 +94,30 @@ def account(connection: Connection, journal: Journal, names: Collection[str], na
     :raises NotAllowed: when it opens none.
     """
     user = _usable(connection, names, name)
-    if _pinned(connection, journal, user) != (user.user_id, user.created_on):
-        raise NotAllowed(
-            "the name stood for another account before; airflow-sso break-glass --pin accepts this one", name
-        )
+    _require_this_one(_pinned(connection, journal, user), user)
     return user
+
+
+def as_it_stands(connection: Connection, names: Collection[str], name: str) -> tuple[UserRow, bool]:
+    """The same, and whether its password of now counts; a name that nobody has pinned yet is not pinned.
+
+    :raises NotAllowed: as :func:`account` does.
+    """
+    user = _usable(connection, names, name)
+    row = connection.execute(_pin_of(user)).first()
+    if row is None:
+        return user, True
+    _require_this_one((row.user_id, row.user_created_on), user)
+    stored = fab_users.password_of(connection, user.user_id)
+    return user, _pinned_password_key(connection, user) == _password_key(stored)
+
+
+def _require_this_one(pinned: tuple[int, datetime | None], user: UserRow) -> None:
+    if pinned != (user.user_id, user.created_on):
+        raise NotAllowed(
+            "the name stood for another account before; airflow-sso break-glass --pin accepts this one",
+            user.username,
+        )
 
 
 def pin_anew(
@@ -140,10 +161,7 @@ def _usable(connection: Connection, names: Collection[str], name: str) -> UserRo
 
 def _pinned(connection: Connection, journal: Journal, user: UserRow) -> tuple[int, datetime | None]:
     """Id and time of creation that a user's name is pinned to; pins it to this one if it is not."""
-    key = models.name_key(user.username)
-    query = select(break_glass_pins.c.user_id, break_glass_pins.c.user_created_on).where(
-        break_glass_pins.c.name_key == key
-    )
+    key, query = models.name_key(user.username), _pin_of(user)
     row = connection.execute(query).first()
     if row is None:
         pin = {
@@ -160,6 +178,13 @@ def _pinned(connection: Connection, journal: Journal, user: UserRow) -> tuple[in
             pass
         row = connection.execute(query.with_for_update()).one()
     return row.user_id, row.user_created_on
+
+
+def _pin_of(user: UserRow) -> Select[Any]:
+    columns = break_glass_pins.c
+    return select(columns.user_id, columns.user_created_on).where(
+        columns.name_key == models.name_key(user.username)
+    )
 
 
 def _pinned_password_key(connection: Connection, user: UserRow) -> str | None:

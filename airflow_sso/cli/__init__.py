@@ -13,12 +13,13 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from airflow_sso import airflow_compat, config_location
+from airflow_sso import config_location
 from airflow_sso.cli import (
     access,
     break_glass,
     db,
     diff,
+    doctor,
     expectations,
     explain,
     import_config,
@@ -27,6 +28,7 @@ from airflow_sso.cli import (
     sync,
     urls,
     users,
+    webserver_config,
 )
 from airflow_sso.cli.outcome import WRONG_USE
 from airflow_sso.config import LoadedConfig
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A webserver_config.py is not even read as Airflow reads it: that would run it.
         alone: Callable[[argparse.Namespace], int] = options.run
         return alone(options)
-    loaded = config_location.load(_flask_config(), given=options.config)
+    loaded = config_location.load(webserver_config.read(), given=options.config)
     run: Command = options.run
     if loaded.settings is None and options.needs_settings:
         print(*loaded.faults, sep="\n", file=sys.stderr)
@@ -82,13 +84,17 @@ def parser() -> argparse.ArgumentParser:
         prog="airflow-sso", description="Enterprise sign-in for Apache Airflow, from the command line."
     )
     commands = made.add_subparsers(required=True, metavar="COMMAND")
+    _add_doctor(commands)
     _add_lint(commands)
-    _add(
+    addresses = _add(
         commands,
         "urls",
         urls.urls,
         "print what to register with the identity provider",
-        "airflow-sso urls --json",
+        "airflow-sso urls --json; before moving to Airflow 3: airflow-sso urls --line 3",
+    )
+    addresses.add_argument(
+        "--line", choices=("2", "3"), help="as it is on this line of Airflow (default: the installed one)"
     )
     link = _add(
         commands,
@@ -122,6 +128,19 @@ def parser() -> argparse.ArgumentParser:
     _add_access_commands(user_commands)
     adopt.add_argument("--subject", required=True, help="the person's immutable id there (Entra: Object ID)")
     return made
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "look at everything that can be wrong, and say what mends it"
+    example = (
+        "airflow-sso doctor --offline. Exit codes: 0 nothing is in the way, 1 something does not work, "
+        "2 the configuration is wrong"
+    )
+    command = commands.add_parser("doctor", help=text, description=text, epilog=f"example: {example}")
+    command.add_argument("--config", metavar="FILE", help="sso.yaml (default: where Airflow finds it)")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("--offline", action="store_true", help="ask no provider and no directory")
+    command.set_defaults(run=doctor.doctor, before_there_is_any=True)
 
 
 def _add_lint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -292,12 +311,3 @@ def _add(
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=run, needs_settings=run not in _WITHOUT_SETTINGS, before_there_is_any=False)
     return command
-
-
-def _flask_config() -> dict[str, object]:
-    """What ``webserver_config.py`` sets, read as Airflow reads it."""
-    from flask import Config
-
-    config = Config(str(airflow_compat.airflow_home()))
-    config.from_pyfile(str(airflow_compat.webserver_config_file()), silent=True)
-    return dict(config)

@@ -13,17 +13,22 @@ from airflow_sso.provider_settings import Provider
 from airflow_sso.saml_settings import SamlProvider
 from airflow_sso.urls import Urls
 
+#: What each line of Airflow puts before the routes of sign-in.
+_PREFIXES = {"2": airflow_compat.AIRFLOW_2.auth_prefix, "3": airflow_compat.AIRFLOW_3.auth_prefix}
+
 
 def urls(options: argparse.Namespace, loaded: LoadedConfig) -> int:
-    """Print the addresses to register, whole."""
+    """Print the addresses to register, whole; with ``--line`` those of that line of Airflow."""
     assert loaded.settings is not None  # noqa: S101 (main has seen to it)
-    ours = Urls(loaded.settings.external_url, airflow_compat.AUTH_PREFIX)
+    prefix = _PREFIXES[options.line] if options.line else airflow_compat.AUTH_PREFIX
+    ours = Urls(loaded.settings.external_url, prefix)
     providers = {name: _addresses(one, ours) for name, one in loaded.settings.providers.items()}
     if options.json:
         print(json.dumps({n: {a.key: a.url for a in found} for n, found in providers.items()}, indent=2))
         return OK
     for name, addresses in providers.items():
-        print(f"Register with {loaded.settings.providers[name].shown_as}:")
+        line = f" for Airflow {options.line}" if options.line else ""
+        print(f"Register with {loaded.settings.providers[name].shown_as}{line}:")
         for address in addresses:
             print(f"  {address.words:<28}  {address.url}")
     return OK

@@ -106,8 +106,8 @@ def posted(request: flask.Request, name: str, *, most: int) -> str:
     :param most: bytes of the whole form.
     :raises SignatureInvalid: when the form is larger than any honest one; it is not read then.
     """
-    request.max_form_memory_size = request.max_content_length = most
     try:
+        airflow_compat.limit_body(request, most)
         values = request.form.getlist(name)
     except RequestEntityTooLarge:
         raise SignatureInvalid(f"the form is larger than {most} bytes") from None

@@ -3,6 +3,7 @@
 Every SQL statement that any engine of the process executes, but those of the watch, is written to the file that ``SQL_LOG`` names,
 one a line. In the folder that ``SQL_HOLD`` names, a file ``hold`` with a number stops whoever executes the
 statement that comes after so many others: it makes a file ``reached``, and waits for one called ``release``.
+PostgreSQL is told who asks: the name that ``SQL_PROCESS`` says, and the number of the process.
 """
 
 import os
@@ -36,6 +37,9 @@ def _wait(folder):
     while not (folder / "release").exists() and time.monotonic() < until:
         time.sleep(0.005)
 
+
+if os.environ.get("SQL_PROCESS"):
+    os.environ["PGAPPNAME"] = f"{os.environ['SQL_PROCESS']}-{os.getpid()}"
 
 if os.environ.get("SQL_LOG") or os.environ.get("SQL_HOLD"):
     from sqlalchemy import event

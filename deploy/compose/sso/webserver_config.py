@@ -1,0 +1,3 @@
+from airflow_sso import SsoSecurityManager
+
+SECURITY_MANAGER_CLASS = SsoSecurityManager
