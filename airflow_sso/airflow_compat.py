@@ -36,10 +36,7 @@ class Line(NamedTuple):
     migrates_our_tables: bool
     """Whether ``airflow db migrate`` makes our tables too."""
     parts_of_a_dag: tuple[str, ...]
-    """What only this line has of a DAG, and shows of those DAGs alone that a person may see.
-
-    *DAG Dependencies* is not among those of 2.11, where the page shows every DAG to whoever may open it.
-    """
+    """What only this line has of a DAG; 2.11 shows every DAG where it shows *DAG Dependencies*."""
 
 
 AIRFLOW_2 = Line(
