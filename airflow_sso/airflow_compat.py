@@ -35,6 +35,8 @@ class Line(NamedTuple):
     """Whether the UI has a token beside the session cookie, which is all that there is otherwise."""
     migrates_our_tables: bool
     """Whether ``airflow db migrate`` makes our tables too."""
+    parts_of_a_dag: tuple[str, ...]
+    """What only this line has of a DAG; 2.11 shows every DAG where it shows *DAG Dependencies*."""
 
 
 AIRFLOW_2 = Line(
@@ -44,6 +46,7 @@ AIRFLOW_2 = Line(
     sign_out_methods=("POST",),
     has_browser_tokens=False,
     migrates_our_tables=False,
+    parts_of_a_dag=("SLA Misses",),
 )
 AIRFLOW_3 = Line(
     auth_prefix="/auth",
@@ -52,6 +55,7 @@ AIRFLOW_3 = Line(
     sign_out_methods=("GET",),
     has_browser_tokens=True,
     migrates_our_tables=True,
+    parts_of_a_dag=("DAG Dependencies", "DAG Versions", "HITL Detail"),
 )
 
 IS_AIRFLOW_2 = version("apache-airflow").startswith("2.")

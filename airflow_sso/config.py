@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from airflow_sso import certificates, yaml_document
+from airflow_sso.airflow_compat import IS_AIRFLOW_2, LINE
 from airflow_sso.directory_settings import DirectorySettings
 from airflow_sso.oidc_settings import EntraOidc, GenericOidc, PingFederateOidc, PingOneOidc
 from airflow_sso.provider_settings import HttpSettings, Provider
@@ -219,12 +220,17 @@ def _break_glass(data: dict[str, Any]) -> tuple[str, ...]:
 _A_NAME: TypeAdapter[str] = TypeAdapter(_BreakGlassName)
 
 
+_SAY_PUBLIC_ROLE = "AUTH_ROLE_PUBLIC in webserver_config.py"
+if not IS_AIRFLOW_2:
+    _SAY_PUBLIC_ROLE = f"[fab] auth_role_public, or {_SAY_PUBLIC_ROLE}"
+
+
 def _check_public_role(document: Document, data: dict[str, Any], airflows: str | None) -> None:
     """Beside single sign-on nobody gets in unnoticed: Airflow's own setting must be repeated here."""
     if airflows and data.get("public_role") != airflows:
         document.add(
             ("public_role",),
-            f"Airflow's own settings ([fab] auth_role_public, or AUTH_ROLE_PUBLIC in webserver_config.py) "
+            f"Airflow's own settings ({_SAY_PUBLIC_ROLE}) "
             f"make everybody {airflows} without signing in: if that is meant, write public_role: {airflows} "
             "here as well; if not, take that setting away",
         )
@@ -237,13 +243,15 @@ def _external_url(document: Document, data: dict[str, Any], default: str | None)
     if not url:
         document.add(
             ("external_url",),
-            "is required, because Airflow's [api] base_url is not set: write where people reach Airflow",
+            f"is required, because Airflow's [{LINE.web_section}] base_url is not set: write where people "
+            "reach Airflow",
         )
         return None
     if not isinstance(url, str):
         return None  # the type was told already
     try:
-        what = "it" if written else f"Airflow's [api] base_url ({url}), which is used here,"
+        airflows = f"Airflow's [{LINE.web_section}] base_url ({url}), which is used here,"
+        what = "it" if written else airflows
         check_url(url, what=what, insecure_http=data.get("insecure_http") is True)
     except ValueError as cause:
         document.add(("external_url",), str(cause))

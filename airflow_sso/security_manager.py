@@ -45,12 +45,16 @@ log = logging.getLogger(__name__)
 
 
 class SsoUserView(CustomUserOAuthModelView):  # type: ignore[misc]
-    """Airflow's pages of users; an edit that is refused says why."""
+    """Airflow's pages of users; what is refused there says why."""
 
     def pre_update(self, item: Any) -> None:
         """The last place whose refusals are shown: what comes later is called a database error."""
         super().pre_update(item)
         by_hand.refuse_changes(self.datamodel.session)
+
+    def pre_delete(self, item: Any) -> None:
+        super().pre_delete(item)
+        by_hand.refuse_deletion(self.datamodel.session, item)
 
 
 class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[misc]

@@ -13,6 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from werkzeug.security import generate_password_hash
 
+from tests.lines import route
 from tests.stack import Stack, Visitor
 
 PASSWORD = "correct horse battery staple"
@@ -89,7 +90,8 @@ def run(stack: Stack, *arguments: str) -> tuple[int, str]:
 
 def made_link(text: str) -> str:
     """The path and query of the one-use link that the command printed."""
-    (found,) = re.findall(r"^\S+(/auth/login/local\?secret=\S+)$", text, re.MULTILINE)
+    path = re.escape(route("/auth/login/local"))
+    (found,) = re.findall(rf"^http://[^/]+({path}\?secret=\S+)$", text, re.MULTILINE)
     return str(found)
 
 
@@ -103,4 +105,4 @@ def link(stack: Stack, username: str) -> str:
         username,
         (datetime.now(timezone.utc) + timedelta(minutes=10)).strftime("%Y-%m-%d %H:%M:%S.%f"),
     )
-    return f"/auth/login/local?secret={ticket}"
+    return route(f"/auth/login/local?secret={ticket}")

@@ -19,6 +19,7 @@ from airflow_sso.accounts import break_glass
 from devidp.server import Handle
 from tests import stack as stacks
 from tests.databases import Database
+from tests.lines import API, both_lines, route
 from tests.local_door import (
     PASSWORD,
     SAME_WORDS,
@@ -32,7 +33,9 @@ from tests.local_door import (
 )
 from tests.stack import Stack, facts
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, both_lines]
+
+LOCAL = route("/auth/login/local")
 
 #: Who may, as ``sso.yaml`` says; each for tests of its own.
 NAMES = [
@@ -127,12 +130,12 @@ def test_a_break_glass_account_gets_in_with_the_roles_it_has(two: Stack) -> None
     page = visitor.try_password("viewer", next="/dags")
     assert page.url == f"{two.url}/dags"
     assert visitor.who() == "viewer"
-    assert visitor.at("/api/v2/dags").ok
-    assert visitor.at("/api/v2/connections").status_code == 403, "a Viewer may not"
+    assert visitor.at(f"{API}/dags").ok
+    assert visitor.at(f"{API}/connections").status_code == 403, "a Viewer may not"
     assert two.roles_of("viewer") == {"Viewer"}
     admin = Rescuer(two)
     admin.try_password("admin")
-    assert admin.at("/api/v2/connections").ok
+    assert admin.at(f"{API}/connections").ok
 
 
 def test_its_use_is_on_record_loudly_and_without_secrets(two: Stack) -> None:
@@ -190,7 +193,7 @@ def test_a_session_that_was_there_before_is_worthless(two: Stack) -> None:
 def test_a_rescuer_gets_in_while_the_provider_is_down(two: Stack) -> None:
     page = two.visitor().at("/auth/login/down?next=/dags")
     assert (page.status_code, facts(page)[0]) == (503, "SSO-103")
-    assert "/auth/login/local?next=" in page.text
+    assert f"{LOCAL}?next=" in page.text
     visitor = Rescuer(two)
     visitor.try_password("admin")
     assert visitor.who() == "admin"
@@ -198,10 +201,10 @@ def test_a_rescuer_gets_in_while_the_provider_is_down(two: Stack) -> None:
 
 def test_the_way_is_shown_where_people_look_for_one(two: Stack) -> None:
     for path in ("/auth/login/", "/auth/signed-out/"):
-        assert "/auth/login/local" in two.visitor().at(path).text, path
+        assert LOCAL in two.visitor().at(path).text, path
     refused = two.visitor().sign_in("nora")
     assert facts(refused)[0] == "SSO-301"
-    assert "/auth/login/local" not in refused.text, "this is no emergency"
+    assert LOCAL not in refused.text, "this is no emergency"
 
 
 def test_without_such_accounts_there_is_no_way_and_none_is_shown(airflow: Stack, airflow_two: Stack) -> None:
@@ -210,8 +213,8 @@ def test_without_such_accounts_there_is_no_way_and_none_is_shown(airflow: Stack,
     assert "<input" not in page.text
     posted = Rescuer(airflow).submit({"username": "admin", "password": PASSWORD})
     assert (posted.status_code, facts(posted)[0]) == (403, "SSO-401")
-    assert "/auth/login/local" not in airflow_two.visitor().at("/auth/login/").text
-    assert "/auth/login/local" not in airflow.visitor().at("/auth/signed-out/").text
+    assert LOCAL not in airflow_two.visitor().at("/auth/login/").text
+    assert LOCAL not in airflow.visitor().at("/auth/signed-out/").text
     assert run(airflow, "break-glass")[0] == 2
 
 
@@ -221,7 +224,7 @@ def test_without_such_accounts_there_is_no_way_and_none_is_shown(airflow: Stack,
 def test_a_faulty_configuration_keeps_everybody_else_out(faulty: Stack) -> None:
     page = faulty.visitor().at("/auth/login/")
     assert (page.status_code, facts(page)[0]) == (503, "SSO-501")
-    assert "/auth/login/local" in page.text
+    assert LOCAL in page.text
     assert faulty.visitor().at("/auth/login/entra").status_code == 503
     code, text = run(faulty, "lint")
     assert code == 1
@@ -233,7 +236,7 @@ def test_a_faulty_configuration_lets_break_glass_in(faulty: Stack) -> None:
     visitor = Rescuer(faulty)
     visitor.try_password("admin")
     assert visitor.who() == "admin"
-    assert visitor.at("/api/v2/connections").ok
+    assert visitor.at(f"{API}/connections").ok
     by_link = Rescuer(faulty)
     code, text = run(faulty, "break-glass")
     assert code == 0, text
@@ -532,7 +535,7 @@ def test_a_form_counts_in_its_own_browser_and_once(
 ) -> None:
     page = forged(two)
     assert (page.status_code, facts(page)[0]) == (403, "SSO-101")
-    assert "/auth/login/local" in page.text, "from where one starts again"
+    assert LOCAL in page.text, "from where one starts again"
     assert "_token" not in page.cookies
     assert not any("_token" in answer.cookies for answer in page.history)
 
@@ -566,6 +569,7 @@ def test_a_link_signs_in_once_and_looking_does_not_use_it_up(two: Stack) -> None
     visitor = Rescuer(two)
     page = visitor.at(path)
     assert "Sign in as" in page.text
+    assert page.headers["Referrer-Policy"] == "strict-origin", "which names no address of a page"
     assert visitor.who() is None
     fields = hidden(page)
     visitor.submit(fields)
@@ -660,7 +664,8 @@ def test_a_password_that_somebody_else_sets_opens_nothing(two: Stack, idp: Handl
     """An administrator who leaves must not leave with a password of the rescuer's account."""
     number = add_account(two, "guarded")
     first = Rescuer(two)
-    assert first.try_password("guarded").ok
+    first.try_password("guarded")
+    assert first.who() == "guarded"
     admin = two.visitor()
     admin.sign_in("ada")
     (user,) = two.rows("select * from ab_user where id = ?", number)

@@ -17,13 +17,15 @@ import pytest
 import requests
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from devidp.server import Handle
 from tests import stack as stacks
 from tests.databases import Database
+from tests.lines import API, both_lines, only_on_3, route
 from tests.local_door import PASSWORD, Rescuer, add_account, give_role
 from tests.stack import Stack, Visitor, facts
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, both_lines]
 
 STOCK_CONFIG = """\
 from flask_appbuilder.const import AUTH_DB
@@ -35,6 +37,11 @@ FAB_API_SWAGGER_UI = False
 OURS_CONFIG = "from airflow_sso import SsoSecurityManager\n\nSECURITY_MANAGER_CLASS = SsoSecurityManager\n"
 PERSON, OLD, NAMED = "ada@contoso.example", "old.local", "admin"
 WHO = (PERSON, OLD, NAMED)
+_BACKENDS = "airflow.providers.fab.auth_manager.api.auth.backend"
+#: 2.11 makes no tokens of passwords: it takes them in a header, if it is told to.
+TAKES_PASSWORDS = (
+    {"AIRFLOW__API__AUTH_BACKENDS": f"{_BACKENDS}.basic_auth,{_BACKENDS}.session"} if IS_AIRFLOW_2 else {}
+)
 
 
 @contextmanager
@@ -45,7 +52,8 @@ def an_airflow(
     manager = settings.pop("auth_manager", stacks.SSO_AUTH_MANAGER)
     file = path.parent / "webserver_config.py"
     file.write_text(webserver_config)
-    options = {"auth_manager": manager, "webserver_config": file, "extra": extra or {}}
+    extra = {**TAKES_PASSWORDS, **(extra or {})}
+    options = {"auth_manager": manager, "webserver_config": file, "extra": extra}
     with stacks.migrated_home(template, path, **options) as home:
         stack = Stack(home, idp=idp)
         stack.configure([stacks.entra(idp.url)], **settings)
@@ -123,6 +131,29 @@ def forged(stack: Stack, user_id: int, kind: str) -> str:
     return str(jwt.encode(claims, secret, algorithm="HS256"))
 
 
+def opens(stack: Stack, username: str, password: str = PASSWORD) -> bool:
+    """Whether Airflow's own API takes a password anywhere."""
+    if IS_AIRFLOW_2:
+        answer = get(stack, f"{API}/pools", auth=(username, password))
+        assert answer.status_code in (200, 401)
+        return answer.ok
+    body = {"username": username, "password": password}
+    answers = {post(stack, path, json=body).status_code for path in ("/auth/token", "/auth/token/cli")}
+    assert answers == {201} or answers <= {400, 401, 422}
+    return answers == {201}
+
+
+def get(stack: Stack, path: str, **options: Any) -> requests.Response:
+    return requests.get(f"{stack.url}{path}", timeout=30, allow_redirects=False, **options)
+
+
+def credential(visitor: Visitor) -> dict[str, Any]:
+    """What a browser shows to the API: its token, or, on 2.11, its cookie."""
+    if IS_AIRFLOW_2:
+        return {"cookies": {"session": visitor.cookies["session"]}}
+    return {"headers": {"Authorization": f"Bearer {visitor.cookies['_token']}"}}
+
+
 def user_id(stack: Stack, username: str) -> int:
     (row,) = stack.rows("select id from ab_user where username = ?", username)
     return int(row["id"])
@@ -131,6 +162,7 @@ def user_id(stack: Stack, username: str) -> int:
 # --- doors for passwords ---------------------------------------------------------------------------------
 
 
+@only_on_3("passwords make no tokens")
 @pytest.mark.parametrize("path", ["/auth/token", "/auth/token/cli"])
 @pytest.mark.parametrize("username", WHO)
 def test_no_password_makes_a_token(ours: Stack, stock: Stack, username: str, path: str) -> None:
@@ -140,6 +172,7 @@ def test_no_password_makes_a_token(ours: Stack, stock: Stack, username: str, pat
     assert post(stock, path, json=body).status_code == 201
 
 
+@only_on_3("Flask-AppBuilder's own API is not there")
 @pytest.mark.parametrize("username", WHO)
 def test_flask_appbuilders_own_api_gives_no_token(ours: Stack, stock: Stack, username: str) -> None:
     for provider in ("db", "ldap"):
@@ -157,11 +190,10 @@ def test_flask_appbuilders_own_tokens_open_nothing(ours: Stack, stock: Stack) ->
 
     def reads_users(stack: Stack) -> int:
         bearer = {"Authorization": f"Bearer {forged(stack, user_id(stack, NAMED), 'access')}"}
-        address = f"{stack.auth_url}/users/list/"
-        return requests.get(address, headers=bearer, timeout=30, allow_redirects=False).status_code
+        return get(stack, route("/auth/users/list/"), headers=bearer).status_code
 
-    assert refreshed(stock) == 200
-    assert refreshed(ours) == 401
+    assert refreshed(stock) == (404 if IS_AIRFLOW_2 else 200)
+    assert refreshed(ours) == (404 if IS_AIRFLOW_2 else 401)
     assert reads_users(ours) in (302, 401, 403)
 
 
@@ -178,20 +210,28 @@ def test_the_sign_in_page_takes_no_form(ours: Stack, stock: Stack, username: str
 
 
 @pytest.mark.parametrize("username", WHO)
-@pytest.mark.parametrize("path", ["/api/v2/dags", "/ui/auth/me", "/auth/fab/v1/users", "/auth/users/list/"])
-def test_a_basic_header_opens_nothing(ours: Stack, username: str, path: str) -> None:
-    def status(**options: Any) -> int:
-        address = f"{ours.url}{path}"
-        return requests.get(address, timeout=30, allow_redirects=False, **options).status_code
-
-    without = status()
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{API}/dags",
+        "/home" if IS_AIRFLOW_2 else "/ui/auth/me",
+        "/auth/fab/v1/users",
+        route("/auth/users/list/"),
+    ],
+)
+def test_a_basic_header_opens_nothing(ours: Stack, stock: Stack, username: str, path: str) -> None:
+    without = get(ours, path).status_code
     assert without in (302, 401, 403)
-    assert status(auth=(username, PASSWORD)) == without
-    token = signed_in(ours).cookies["_token"]
+    answer = get(ours, path, auth=(username, PASSWORD))
+    assert answer.status_code == without
+    assert "session" not in answer.cookies or get(ours, path, cookies=answer.cookies).status_code == without
+    if IS_AIRFLOW_2 and not path.startswith(("/home", "/users")):
+        assert get(stock, path, auth=(username, PASSWORD)).status_code == 200, "the control"
     if not path.startswith("/auth/users"):  # a page for browsers takes no token
-        assert status(headers={"Authorization": f"Bearer {token}"}) == 200, "the control"
+        assert get(ours, path, **credential(signed_in(ours))).status_code == 200, "the control"
 
 
+@only_on_3("the test above has told it")
 def test_a_basic_header_opens_nothing_where_airflow_was_told_to_take_it(
     migrated_database: Database, identity_provider: Handle, tmp_path: Path
 ) -> None:
@@ -241,18 +281,14 @@ def test_a_password_that_an_administrator_sets_opens_nothing_new(
     ours: Stack, stock: Stack, username: str
 ) -> None:
     (before,) = ours.rows("select password from ab_user where username = ?", username)
-    admin = signed_in(ours)
-    bearer = {"Authorization": f"Bearer {admin.cookies['_token']}"}
     address = f"{ours.url}/auth/fab/v1/users/{username}?update_mask=password"
     body = {"username": username, "password": "set by an admin", "email": "x@y.example"}
     body |= {"first_name": "x", "last_name": "y"}
-    answer = requests.patch(address, json=body, headers=bearer, timeout=30)
+    answer = requests.patch(address, json=body, timeout=30, **credential(signed_in(ours)))
     assert answer.status_code == 200, answer.text
     (row,) = ours.rows("select password from ab_user where username = ?", username)
     assert check_password_hash(row["password"], "set by an admin"), "it is set ..."
-    for path in ("/auth/token", "/auth/token/cli"):
-        credentials = {"username": username, "password": "set by an admin"}
-        assert post(ours, path, json=credentials).status_code == 401, "... and opens nothing"
+    assert not opens(ours, username, "set by an admin"), "... and opens nothing"
     local = Rescuer(ours)
     local.try_password(username, "set by an admin")
     assert local.who() is None
@@ -272,19 +308,17 @@ def test_an_administrator_makes_no_account_with_a_password(ours: Stack, stock: S
         "last_name": "y",
         "roles": [{"name": "Admin"}],
     }
-    credentials = {"username": "made.here", "password": PASSWORD}
-    made = post(stock, "/auth/token", json={"username": NAMED, "password": PASSWORD}).json()
-    tokens = {ours.url: signed_in(ours).cookies["_token"], stock.url: made["access_token"]}
-
-    def make(stack: Stack) -> int:
-        bearer = {"Authorization": f"Bearer {tokens[stack.url]}"}
-        return post(stack, "/auth/fab/v1/users", json=body, headers=bearer).status_code
-
-    assert make(stock) in (200, 201)
-    assert post(stock, "/auth/token", json=credentials).status_code == 201
-    assert make(ours) == 403
+    if IS_AIRFLOW_2:
+        stocks: dict[str, Any] = {"auth": (NAMED, PASSWORD)}
+    else:
+        made = post(stock, "/auth/token", json={"username": NAMED, "password": PASSWORD}).json()
+        stocks = {"headers": {"Authorization": f"Bearer {made['access_token']}"}}
+    assert post(stock, "/auth/fab/v1/users", json=body, **stocks).status_code in (200, 201)
+    assert opens(stock, "made.here")
+    admin = credential(signed_in(ours))
+    assert post(ours, "/auth/fab/v1/users", json=body, **admin).status_code == 403
     add_account(ours, "made.here")
-    assert post(ours, "/auth/token", json=credentials).status_code == 401
+    assert not opens(ours, "made.here")
     local = Rescuer(ours)
     local.try_password("made.here")
     assert local.who() is None
@@ -293,10 +327,11 @@ def test_an_administrator_makes_no_account_with_a_password(ours: Stack, stock: S
 # --- what a break-glass session may not ------------------------------------------------------------------
 
 
+@only_on_3("nothing makes tokens")
 def test_a_break_glass_session_makes_no_token_for_the_api(ours: Stack) -> None:
     local = Rescuer(ours)
     local.try_password(NAMED)
-    assert local.at("/api/v2/dags").ok
+    assert local.at(f"{API}/dags").ok
     for kind in ("api", "cli"):
         body = {"token_type": kind}
         assert local.post(f"{ours.url}/ui/auth/token", json=body, timeout=30).status_code == 403
@@ -304,6 +339,7 @@ def test_a_break_glass_session_makes_no_token_for_the_api(ours: Stack) -> None:
         assert person.post(f"{ours.url}/ui/auth/token", json=body, timeout=30).ok, "the control"
 
 
+@only_on_3("no tokens")
 def test_its_browser_token_lives_no_longer_than_its_session(ours: Stack) -> None:
     local = Rescuer(ours)
     local.try_password(NAMED)
@@ -315,7 +351,7 @@ def test_signing_out_ends_it(ours: Stack) -> None:
     local = Rescuer(ours)
     local.try_password(NAMED)
     kept = dict(local.cookies)
-    page = local.at("/api/v2/auth/logout")
+    page = local.sign_out()
     assert page.url == f"{ours.auth_url}/signed-out/"
     thief = ours.visitor()
     thief.cookies.update(kept)
@@ -327,14 +363,14 @@ def test_signing_out_ends_it(ours: Stack) -> None:
 # --- whoever has not signed in ---------------------------------------------------------------------------
 
 
-def anonymous(stack: Stack, path: str = "/api/v2/dags", method: str = "GET") -> int:
+def anonymous(stack: Stack, path: str = f"{API}/dags", method: str = "GET") -> int:
     return requests.request(method, f"{stack.url}{path}", timeout=30, allow_redirects=False).status_code
 
 
 def test_without_a_public_role_nobody_reads_anything(ours: Stack) -> None:
     assert anonymous(ours) == 401
-    assert anonymous(ours, "/ui/auth/me") == 401
-    assert anonymous(ours, "/auth/users/list/") == 302
+    assert anonymous(ours, "/home" if IS_AIRFLOW_2 else "/ui/auth/me") == (302 if IS_AIRFLOW_2 else 401)
+    assert anonymous(ours, route("/auth/users/list/")) == 302
 
 
 @pytest.fixture(scope="module")
@@ -349,19 +385,22 @@ def public(
 
 
 def test_a_public_role_that_is_spelled_out_lets_everybody_read(public: Stack, idp: Handle) -> None:
-    for path in ("/api/v2/dags", "/api/v2/dags", "/ui/auth/me", "/ui/auth/menus"):
+    pages = ("/home", "/dagrun/list/") if IS_AIRFLOW_2 else ("/ui/auth/me", "/ui/auth/menus")
+    for path in (f"{API}/dags", f"{API}/dags", *pages):
         assert anonymous(public, path) == 200, path
-    assert anonymous(public, "/api/v2/connections") == 403
+    assert anonymous(public, f"{API}/connections") == 403
     assert anonymous(public, "/auth/fab/v1/users") == 403
-    assert anonymous(public, "/auth/users/list/") in (302, 403)
-    token = requests.post(f"{public.url}/ui/auth/token", json={"token_type": "api"}, timeout=30)
-    assert token.status_code == 403, "no token for nobody"
+    assert anonymous(public, route("/auth/users/list/")) in (302, 403)
+    if not IS_AIRFLOW_2:
+        token = requests.post(f"{public.url}/ui/auth/token", json={"token_type": "api"}, timeout=30)
+        assert token.status_code == 403, "no token for nobody"
     assert "has not signed in is Viewer" in public.log
     register(public, idp)
     visitor = signed_in(public)
-    assert visitor.at("/api/v2/connections").ok, "and people sign in as ever"
+    assert visitor.at(f"{API}/connections").ok, "and people sign in as ever"
 
 
+@only_on_3("its API looks at no such header")
 def test_a_credential_that_does_not_count_is_not_read_as_nobody(public: Stack) -> None:
     answer = requests.get(
         f"{public.url}/api/v2/dags", headers={"Authorization": "Bearer no-such-token"}, timeout=30
@@ -369,7 +408,10 @@ def test_a_credential_that_does_not_count_is_not_read_as_nobody(public: Stack) -
     assert answer.status_code in (401, 403)
 
 
-@pytest.mark.parametrize("where", ["airflow.cfg", "webserver_config.py"])
+@pytest.mark.parametrize(
+    "where",
+    [pytest.param("airflow.cfg", marks=only_on_3("it has no such setting there")), "webserver_config.py"],
+)
 def test_airflows_own_public_role_is_a_fault_and_counts_for_nothing(
     migrated_database: Database, identity_provider: Handle, tmp_path: Path, where: str
 ) -> None:
@@ -381,14 +423,11 @@ def test_airflows_own_public_role_is_a_fault_and_counts_for_nothing(
         migrated_database, tmp_path / "home", identity_provider, config, extra=extra, **settings
     ) as stack:
         assert anonymous(stack) == 401
-        assert anonymous(stack, "/auth/users/list/") == 302
+        assert anonymous(stack, route("/auth/users/list/")) == 302
         page = stack.visitor().at("/auth/login/")
         assert (page.status_code, facts(page)[0]) == (503, "SSO-501")
-        for words in (
-            "[fab] auth_role_public",
-            "AUTH_ROLE_PUBLIC in webserver_config.py",
-            "public_role: Viewer",
-        ):
+        said = ["AUTH_ROLE_PUBLIC in webserver_config.py", "public_role: Viewer"]
+        for words in said if IS_AIRFLOW_2 else ["[fab] auth_role_public", *said]:
             assert words in stack.log
         local = Rescuer(stack)
         local.try_password(NAMED)
@@ -399,13 +438,14 @@ def test_the_same_setting_would_let_everybody_in_without_us(
     migrated_database: Database, identity_provider: Handle, tmp_path: Path
 ) -> None:
     """The control of the test above."""
+    said = 'AUTH_ROLE_PUBLIC = "Viewer"\n' if IS_AIRFLOW_2 else ""
     extra = {"AIRFLOW__FAB__AUTH_ROLE_PUBLIC": "Viewer"}
     manager = stacks.STOCK_AUTH_MANAGER
     with an_airflow(
         migrated_database,
         tmp_path / "home",
         identity_provider,
-        STOCK_CONFIG,
+        STOCK_CONFIG + said,
         extra=extra,
         auth_manager=manager,
     ) as stack:

@@ -25,7 +25,7 @@ import pytest
 from sqlalchemy import delete, event, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
-from airflow_sso import audit, cli, metrics, models
+from airflow_sso import airflow_compat, audit, cli, metrics, models
 from airflow_sso.audit import Journal
 from airflow_sso.errors import ConfigurationFaulty
 from airflow_sso.in_force import MappingInForce, NotAccepted
@@ -519,9 +519,11 @@ def counted(world: World) -> Iterator[list[str]]:
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         statements.append(statement)
 
-    event.listen(world.engine, "before_cursor_execute", note)
+    del world  # it has made its engine Airflow's
+    engine = airflow_compat.engine()
+    event.listen(engine, "before_cursor_execute", note)
     yield statements
-    event.remove(world.engine, "before_cursor_execute", note)
+    event.remove(engine, "before_cursor_execute", note)
 
 
 def test_a_decision_costs_one_statement(world: World, start: Callable[..., Replica]) -> None:

@@ -21,6 +21,7 @@ from devidp.server import Handle
 from tests import operator_process
 from tests import stack as stacks
 from tests.databases import Database
+from tests.lines import only_on_3
 from tests.operator_process import Operator
 from tests.stack import REPOSITORY, Stack, Visitor, facts
 from tests.test_revocation import Client, assert_out, is_in, is_in_fab, session_of, signed_in
@@ -153,6 +154,7 @@ def test_a_person_who_is_revoked_between_provider_and_callback_is_not_in(stage: 
     assert_opened_nothing(before, comes_back(before))
 
 
+@only_on_3("no tokens")
 def test_a_token_that_is_minted_while_its_session_ends_opens_nothing(stage: Stage) -> None:
     def mint(visitor: Visitor) -> requests.Response:
         return visitor.post(f"{stage.airflow.url}/ui/auth/token", json={"token_type": "api"}, timeout=60)

@@ -176,7 +176,7 @@ def test_without_it_nobody_gets_in_and_nothing_changes(
     shown, reference = facts(page)
     assert (page.status_code, shown) == (403, "SSO-308")
     assert "does not meet what this Airflow asks for" in page.text
-    assert re.search(r'href="[^"]*/auth/login/entra\?next=[^"]*%2Fdags&amp;anew=1">Try again<', page.text)
+    assert re.search(r'href="[^"]*/login/entra\?next=[^"]*%2Fdags&amp;anew=1">Try again<', page.text)
     assert "Use another account" not in page.text
     (row,) = airflow.rows("select * from sso_decision where reference = ?", reference)
     assert (row["code"], row["reason"]) == ("SSO-308", "not met: claim amr contains mfa")
@@ -238,6 +238,6 @@ def test_saml_proofs_grow_old_and_a_fresh_one_is_asked_for(
     conversation = talk("lab-saml")
     page = conversation.sign_in("ada", authn_instant=-7200)
     assert facts(page)[0] == "SSO-308"
-    assert re.search(r'href="[^"]*/auth/login/lab-saml\?[^"]*anew=1">Try again<', page.text)
+    assert re.search(r'href="[^"]*/login/lab-saml\?[^"]*anew=1">Try again<', page.text)
     assert authn_request(conversation.go(anew="1")).get("ForceAuthn") == "true"
     assert talk("lab-saml").sign_in("ada", authn_instant=-60).ok

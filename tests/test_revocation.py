@@ -300,6 +300,26 @@ def test_a_user_who_is_deleted_and_whose_number_is_given_again(two: Stack) -> No
     assert is_in(signed_in(two, "otto") if IS_AIRFLOW_2 else visitor)
 
 
+def test_whoever_s_row_is_deleted_meets_the_sign_in_page(two: Stack) -> None:
+    """Airflow 2.11 by itself answers every page with an error, the one for signing in included."""
+    visitor = signed_in(two, "otto")
+    script = client(visitor)
+    pages = ["/auth/users/userinfo/", "/auth/login/", *(["/home", "/dagrun/list/"] if IS_AIRFLOW_2 else [])]
+    assert is_in(visitor)
+    (user,) = two.rows("select * from ab_user where username = 'otto@contoso.example'")
+    two.write("delete from ab_user_role where user_id = ?", user["id"])
+    two.write("delete from ab_user where id = ?", user["id"])
+    for path in pages * 2:
+        answer = copy_of(visitor).at(path, allow_redirects=False)
+        assert answer.status_code == 302, path
+        assert "/login/" in answer.headers["Location"], path
+    assert {script.at(f"{API}/dags").status_code for _ in range(4)} <= {401, 403}
+    assert_out(visitor)
+    again = signed_in(two, "otto")
+    assert is_in(again)
+    assert not is_in(copy_of(visitor)), "the new account is not the old session's"
+
+
 # --- credentials that name no session -----------------------------------------------------------------
 
 

@@ -87,14 +87,28 @@ def refuse_changes(session: Session) -> None:
     if not _is_refusing():
         return
     for user in [*session.deleted, *session.dirty]:
-        if not _is_user(user) or not (user in session.deleted or _is_changed(user)):
-            continue
-        row = _linked_row(session, inspect(user).identity[0])
-        if row is None:
-            continue
-        _forget_everything(session)
-        log.info("airflow_sso: refused a change by hand of the linked account %r", row.username)
-        raise FollowsDirectory(row.username)
+        if _is_user(user) and (user in session.deleted or _is_changed(user)):
+            _refuse_if_linked(session, user)
+
+
+def refuse_deletion(session: Session, user: Any) -> None:
+    """Return when this user may be deleted, before that is tried.
+
+    Flask-AppBuilder 4 calls whatever the flush of a deletion says a database error.
+
+    :raises FollowsDirectory: when the account is a linked one.
+    """
+    if _is_refusing():
+        _refuse_if_linked(session, user)
+
+
+def _refuse_if_linked(session: Session, user: Any) -> None:
+    row = _linked_row(session, inspect(user).identity[0])
+    if row is None:
+        return
+    _forget_everything(session)
+    log.info("airflow_sso: refused a change by hand of the linked account %r", row.username)
+    raise FollowsDirectory(row.username)
 
 
 def _forget_everything(session: Session) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
+from airflow_sso.airflow_compat import LINE
 from airflow_sso.role_mapping import OwnedRole
 
 #: An action on a resource, as Airflow names both: ``("can_read", "DAG Runs")``.
@@ -22,10 +23,8 @@ _PARTS_OF_A_DAG = (
     "Task Logs",
     "XComs",
     "DAG Code",
-    "DAG Dependencies",
-    "DAG Versions",
     "DAG Warnings",
-    "HITL Detail",
+    *LINE.parts_of_a_dag,
 )
 _SEEING: frozenset[Permission] = frozenset(
     {("menu_access", _DAG), *(("can_read", part) for part in _PARTS_OF_A_DAG)}

@@ -203,8 +203,11 @@ def permission_tables() -> PermissionTables:
 
 
 def resource_names(connection: Connection) -> frozenset[str] | None:
-    """What Airflow asks permissions on; ``None`` before its first server has filled the table."""
-    if "Admin" not in role_names(connection):
+    """What Airflow asks permissions on; ``None`` before its first server has filled the table.
+
+    Commands of 2.11 make Admin by then, and a few resources.
+    """
+    if "Viewer" not in role_names(connection):
         return None
     resources = permission_tables().resources
     return frozenset(connection.scalars(select(resources.c.name)))

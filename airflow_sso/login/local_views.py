@@ -57,7 +57,10 @@ class SsoLocalView(Journey, BaseView):  # type: ignore[misc]
             return self._posted(doors)
         next_url = flask.g.sso_next = doors.urls.own_page(flask.request.args.get("next"))
         ticket = flask.request.args.get("secret")
-        return self._link(doors, ticket, next_url) if ticket else self._form(doors, next_url)
+        if not ticket:
+            return self._form(doors, next_url)
+        browser.keep_out_of_access_log(flask.request, "secret")
+        return self._link(doors, ticket, next_url)
 
     def _form(self, doors: Doors, next_url: str, error: SsoError | None = None) -> Any:
         return self._bound(

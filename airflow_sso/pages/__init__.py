@@ -174,7 +174,10 @@ def local_page(
 
 def local_link_page(support_contact: str | None, *, state: str, ticket: str, username: str) -> flask.Response:
     """One button that uses a one-use link up; looking at the page does not."""
-    return page("local_link", support_contact, state=state, ticket=ticket, username=username)
+    response = page("local_link", support_contact, state=state, ticket=ticket, username=username)
+    # Its address is a secret still, and servers write down from where they are asked for a stylesheet.
+    response.headers["Referrer-Policy"] = "strict-origin"
+    return response
 
 
 def not_ready_page(
