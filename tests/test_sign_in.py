@@ -356,6 +356,13 @@ def test_signing_out_forgets_the_session_at_once_wherever_the_browser_goes_then(
     assert not airflow.rows("select 1 from session where session_id = ?", row)
 
 
+def test_a_whole_office_may_sign_out_at_once(airflow: Stack) -> None:
+    for _ in range(8):
+        visitor = airflow.visitor()
+        visitor.sign_in("ada")
+        assert visitor.sign_out().url == f"{airflow.auth_url}/signed-out/"
+
+
 def test_with_airflows_own_manager_signing_out_is_calm_too(airflow_stock: Stack) -> None:
     visitor = airflow_stock.visitor()
     visitor.sign_in("ada")
