@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-check demo-reset test test-check test-2.11 matrix lint mutate bench lock clean
+.PHONY: help demo demo-check demo-reset test test-check test-postgresql test-2.11 matrix lint mutate bench lock clean
 
 # A checkout that was moved or copied, or whose Python went away, gets a new environment.
 define forget_if_moved
@@ -51,17 +51,22 @@ test: test-check $(VENV)/airflow-3.3-dev.stamp $(VENV_2_11)/airflow-2.11-dev.sta
 	@scripts/install_peer.sh $(PEER)
 	@$(MAKE) --no-print-directory lint
 	$(PY) -m pytest -n $(PYTEST_PROCESSES) --dist loadgroup $(PYTEST_ARGS)
-	@$(MAKE) --no-print-directory test-2.11
+	@$(MAKE) --no-print-directory test-postgresql test-2.11
 
 # Before minutes of installing, not after: both lines of Airflow have a Python that they run on.
 test-check:
 	@$(PY) -c '' 2>/dev/null || scripts/find_python.sh locks/airflow-3.3.in >/dev/null
 	@$(PY_2_11) -c '' 2>/dev/null || scripts/find_python.sh locks/airflow-2.11.in >/dev/null
 
-test-2.11: $(VENV_2_11)/airflow-2.11-dev.stamp  ## those tests that run on Airflow 2.11 as well
-	@# That nothing is selected is an error, unless it was PYTEST_ARGS that selected.
-	$(PY_2_11) -m pytest -n $(PYTEST_PROCESSES) --dist loadgroup -m both_lines $(PYTEST_ARGS) || \
-		{ status=$$?; [ $$status = 5 ] && [ -n "$$PYTEST_ARGS" ]; }
+# Of some tests only. That nothing is selected is an error, unless it was PYTEST_ARGS that selected.
+some_tests = -m pytest -n $(PYTEST_PROCESSES) --dist loadgroup --database postgresql -m $(1) $(PYTEST_ARGS) || \
+	{ status=$$?; [ $$status = 5 ] && [ -n "$$PYTEST_ARGS" ]; }
+
+test-postgresql: $(VENV)/airflow-3.3-dev.stamp  ## those tests that write to the database, on PostgreSQL
+	$(PY) $(call some_tests,database)
+
+test-2.11: $(VENV_2_11)/airflow-2.11-dev.stamp  ## those tests that run on Airflow 2.11 as well, on PostgreSQL
+	$(PY_2_11) $(call some_tests,both_lines)
 
 # The first two cells of it run in the environments of the tests.
 matrix: test-check $(VENV)/airflow-3.3-dev.stamp $(VENV_2_11)/airflow-2.11-dev.stamp  ## a sign-in, a sign-out and a leaver on every set of versions that we support; CELLS=... for some

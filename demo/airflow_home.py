@@ -137,6 +137,8 @@ class AirflowHome:
             "WEBSERVER__SECRET_KEY": secret["API__SECRET_KEY"],
             "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
             "WEBSERVER__WEB_SERVER_PORT": str(self.port),
+            # A machine that is busy starts nothing within the usual two minutes.
+            "WEBSERVER__WEB_SERVER_MASTER_TIMEOUT": "600",
         }
         if self.webserver_config:
             settings["WEBSERVER__CONFIG_FILE"] = str(self.webserver_config)

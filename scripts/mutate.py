@@ -302,7 +302,7 @@ _BREAK_GLASS = (
     _off(
         "break-glass: pinned",
         _LOCAL,
-        "    if _pinned(connection, journal, user) != (user.user_id, user.created_on):",
+        "    if pinned != (user.user_id, user.created_on):",
         BREAK_GLASS,
     ),
     Mutation(
@@ -456,7 +456,7 @@ _BY_HAND = (
     Mutation(
         "by hand: nothing stays in the session",
         _BY_HAND_FILE,
-        "        _forget_everything(session)\n",
+        "    _forget_everything(session)\n",
         "",
         LINKED,
     ),
@@ -484,7 +484,7 @@ _BY_HAND = (
     Mutation(
         "by hand: the API says why",
         "security_manager.py",
-        "        by_hand.refuse_changes(self.session)\n",
+        "        by_hand.refuse_changes(airflow_compat.scoped_session(self))\n",
         "",
         LINKED,
     ),
@@ -607,15 +607,15 @@ _MAPPING = (
     Mutation(
         "mapping: a role of Airflow's own is not caught",
         "role_mapping/rules.py",
-        "if name.casefold() in _BUILT_IN:",
-        "if False:",
+        "        if is_airflows_own(name):",
+        "        if False:",
         MAPPING,
     ),
     Mutation(
         "mapping: in no spelling",
         "role_mapping/rules.py",
-        "if name.casefold() in _BUILT_IN:",
-        "if name in _BUILT_IN:",
+        ".strip().casefold() in _BUILT_IN",
+        ".strip() in BUILT_IN_ROLES",
         MAPPING,
     ),
     Mutation(
@@ -922,7 +922,7 @@ MUTATIONS = (
     Mutation(
         "roles: made with the mapping",
         "in_force/__init__.py",
-        "    owned_roles.keep(connection, journal, mapping.owned_roles)\n",
+        "    owned_roles.keep(connection, journal, mapping.owned_roles, mapping.names)\n",
         "    _ = connection, journal, mapping\n",
         TEAMS,
     ),

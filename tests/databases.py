@@ -7,6 +7,8 @@ a copy, and no connection of ours stays open where somebody else may want to cop
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,3 +44,30 @@ def engine_of(url: str) -> Engine:
     """An engine that keeps no connection, and waits for others as long as Airflow's own commands may take."""
     wait = {"timeout": 60} if url.startswith("sqlite") else {}
     return create_engine(url, poolclass=NullPool, connect_args=wait)
+
+
+@contextmanager
+def refusing(engine: Engine, table: str, when: str) -> Iterator[None]:
+    """Meanwhile the database takes no new row of a table for which `when`, about ``new``, is true."""
+    trigger = f"create trigger refused before insert on {table} for each row when ({when})"
+    if engine.dialect.name == "postgresql":
+        body = "begin raise exception 'the test says no' using errcode = 'check_violation'; end"
+        begin = [
+            f"create function refuse() returns trigger language plpgsql as $${body}$$",
+            f"{trigger} execute function refuse()",
+        ]
+        end = [f"drop trigger refused on {table}", "drop function refuse()"]
+    else:
+        begin = [f"{trigger} begin select raise(abort, 'the test says no'); end"]
+        end = ["drop trigger refused"]
+    _run(engine, begin)
+    try:
+        yield
+    finally:
+        _run(engine, end)
+
+
+def _run(engine: Engine, statements: list[str]) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)

@@ -162,7 +162,7 @@ def _configure(stack: Stack, url: str) -> None:
     # Keys that are rotated there, and fetched again here, are none of the other tests'.
     rotating = stacks.generic(url, name="rotating", authority="lab")
     oidc = [stacks.entra(url, directory=directory), stacks.generic(url, authority="lab"), rotating]
-    most = {"count": 1000, "percent": 100}
+    most = {"count": 100_000, "percent": 100}
     stack.configure([*oidc, *entries], sync={"every": f"{stacks.EVERY}s", "max_deactivations": most})
 
 
@@ -176,6 +176,6 @@ def _keep_record(stack: Stack) -> None:
 
 def known_to(idp: Handle, stack: Stack) -> None:
     """The provider knows the replicas as one service."""
-    uris = [f"{stack.url}/auth/oauth-authorized/{name}" for name in OIDC]
+    uris = [f"{stack.auth_url}/oauth-authorized/{name}" for name in OIDC]
     stacks.driver(idp).control("POST", "clients", {"redirect_uris": uris})
     saml.register(idp, stack, list(SAML))

@@ -143,7 +143,7 @@ def told(stack: Stack, page: requests.Response) -> dict[str, Any]:
     assert reference, page.text[:500]
     lines = [line for line in stack.log.splitlines() if f'"{reference}"' in line]
     assert len(lines) == 1, lines
-    found: dict[str, Any] = json.JSONDecoder().raw_decode(lines[0], lines[0].index("{"))[0]
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(lines[0], lines[0].index('{"'))[0]
     return found
 
 

@@ -301,6 +301,12 @@ class Visitor(requests.Session):
         """Airflow's own button: a link on 3.x, a form with its token against forgery on 2.11."""
         if not self.stack.home.is_airflow_2:
             return self.at("/api/v2/auth/logout", **options)
+        return self.leave(**options)
+
+    def leave(self, **options: Any) -> requests.Response:
+        """Our own sign-out, where Airflow's button leads in the end."""
+        if not self.stack.home.is_airflow_2:
+            return self.at("/auth/logout/", **options)
         page = self.at("/users/userinfo/")
         token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
         fields = {"csrf_token": token[1] if token else ""}

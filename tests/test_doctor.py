@@ -33,7 +33,7 @@ from devidp.settings import DEFAULT_CLIENT_SECRET
 from tests import saml
 from tests import stack as stacks
 from tests.certificates import Certificate, new_certificate
-from tests.lines import both_lines
+from tests.lines import both_lines, only_on_3
 from tests.review_world import quiet
 
 pytestmark = both_lines
@@ -422,6 +422,14 @@ def test_a_directory_that_tells_is_well(it: Installation) -> None:
     (told,) = [one for one in findings if one["check"] == "directory"]
     assert told["level"] == "ok", told
     assert "3 groups" in told["what"]
+
+
+@only_on_3("these options have no older name")
+def test_options_that_airflow_still_takes_by_their_older_name_are_given(it: Installation) -> None:
+    for name in ("BASE_URL", "SECRET_KEY"):
+        it.set(f"WEBSERVER__{name}", GOOD[f"API__{name}"])
+        it.set(f"API__{name}", None)
+    assert but_ok(it.said("--offline")[1]) == []
 
 
 def test_offline_asks_nobody(it: Installation) -> None:

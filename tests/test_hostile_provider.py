@@ -25,7 +25,7 @@ def cause(stack: Stack, reference: str | None) -> str:
     Other events may bear the reference too: ada, if she has been in before, loses her roles and sessions.
     """
     lines = [line for line in stack.log.splitlines() if f'"reference": "{reference}"' in line]
-    records = [json.loads(line[line.index("{") : line.rindex("}") + 1]) for line in lines]
+    records = [json.loads(line[line.index('{"') : line.rindex("}") + 1]) for line in lines]
     (refusal,) = [record for record in records if record["event"] == "sign_in_refused"]
     return str(refusal["reason"])
 

@@ -19,11 +19,11 @@ OpenWindow = Callable[..., Window]
 
 
 def menu(window: Window) -> Locator:
-    return window.page.locator("nav.navbar")
+    return window.page.get_by_role("banner")
 
 
 def open_person_menu(window: Window) -> None:
-    menu(window).locator(".navbar-user-icon").hover()
+    window.page.locator(".navbar-user-icon").hover()
 
 
 def sign_out(window: Window) -> None:

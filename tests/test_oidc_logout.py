@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
+from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from airflow_sso.login.oidc import OidcDoor
 from airflow_sso.oidc_settings import GenericOidc
 from devidp.backchannel import RECIPES
@@ -23,6 +24,7 @@ from devidp.settings import PINGONE_ENVIRONMENT_ID
 from devidp.testing import Driver
 from tests import stack as stacks
 from tests.databases import Database
+from tests.lines import API, both_lines, route
 from tests.stack import Stack, Visitor, facts
 
 #: Provider here, and face of the local provider.
@@ -139,12 +141,17 @@ def sids(drive: Driver, provider: str = "generic", person: str = "ada") -> list[
     return found
 
 
+def carried(visitor: Visitor) -> str | None:
+    """What a program of this person's would carry: the token, or on 2.11 the session cookie."""
+    return visitor.cookies.get("session" if IS_AIRFLOW_2 else "_token")
+
+
 def bearer(stack: Stack, token: str | None) -> int:
-    """How the API answers a program that has this token."""
-    headers = {"Authorization": f"Bearer {token}"}
+    """How the API answers a program that has this."""
+    headers = {"Cookie": f"session={token}"} if IS_AIRFLOW_2 else {"Authorization": f"Bearer {token}"}
     with requests.Session() as session:
         session.trust_env = False
-        return session.get(f"{stack.url}/api/v2/dags", headers=headers, timeout=30).status_code
+        return session.get(f"{stack.url}{API}/dags", headers=headers, timeout=30).status_code
 
 
 def has_ended(stack: Stack, visitor: Visitor, token: str | None) -> bool:
@@ -162,7 +169,7 @@ def has_ended(stack: Stack, visitor: Visitor, token: str | None) -> bool:
 def refusals(stack: Stack) -> list[dict[str, Any]]:
     """What the log says of notices that were not obeyed."""
     lines = [line for line in stack.log.splitlines() if '"logout_notice_refused"' in line]
-    return [json.loads(line[line.index("{") : line.rindex("}") + 1]) for line in lines]
+    return [json.loads(line[line.index('{"') : line.rindex("}") + 1]) for line in lines]
 
 
 def latest_session(stack: Stack) -> dict[str, Any]:
@@ -172,13 +179,14 @@ def latest_session(stack: Stack) -> dict[str, Any]:
 # --- back-channel --------------------------------------------------------------------------------------
 
 
+@both_lines
 @pytest.mark.parametrize("names", ["sid", "both"])
 def test_b4_a_sid_ends_that_session_and_no_other(airflow_out: Stack, drive: Driver, names: str) -> None:
     laptop = signed_in(airflow_out)
     phone = signed_in(airflow_out)
     otto = signed_in(airflow_out, person="otto")
     first, second = sids(drive)[-2:]
-    tokens = [one.cookies.get("_token") for one in (laptop, phone, otto)]
+    tokens = [carried(one) for one in (laptop, phone, otto)]
     assert [bearer(airflow_out, token) for token in tokens] == [200, 200, 200]
 
     told = tell(airflow_out, drive, sid=first, names=names)
@@ -199,7 +207,7 @@ def test_b4_a_sub_alone_ends_every_session_of_the_person_through_that_provider(
     here = [signed_in(airflow_out), signed_in(airflow_out)]
     elsewhere = signed_in(airflow_out, "entra")
     otto = signed_in(airflow_out, person="otto")
-    tokens = [one.cookies.get("_token") for one in here]
+    tokens = [carried(one) for one in here]
     assert tell(airflow_out, drive, names="sub")["status"] == 200
     assert [has_ended(airflow_out, *one) for one in zip(here, tokens, strict=True)] == [True, True]
     assert elsewhere.who()
@@ -385,12 +393,13 @@ def frontchannel(stack: Stack, query: dict[str, Any], provider: str = "generic")
     return stack.visitor().at(f"/auth/logout/frontchannel/{provider}", params=query)
 
 
+@both_lines
 @pytest.mark.parametrize("with_issuer", [True, False])
 def test_a_front_channel_call_ends_the_session_that_it_names(
     airflow_out: Stack, drive: Driver, with_issuer: bool
 ) -> None:
     laptop, phone = signed_in(airflow_out), signed_in(airflow_out)
-    tokens = [one.cookies.get("_token") for one in (laptop, phone)]
+    tokens = [carried(one) for one in (laptop, phone)]
     first, _second = sids(drive)[-2:]
     assert airflow_out.idp is not None
     issuer = {"iss": f"{airflow_out.idp.url}/generic"} if with_issuer else {}
@@ -443,18 +452,19 @@ SIGN_OUTS = {
 }
 
 
+@both_lines
 @pytest.mark.parametrize("provider", SIGN_OUTS)
 def test_signing_out_leads_to_the_provider_and_back(airflow_out: Stack, drive: Driver, provider: str) -> None:
     endpoint, parameters = SIGN_OUTS[provider]
     drive.control("PUT", "people/ada", {"claims": {"login_hint": "O.CiRhZGE"}})
     visitor = signed_in(airflow_out, provider)
-    token = visitor.cookies.get("_token")
+    token = carried(visitor)
     assert "code" in silent(airflow_out, visitor, provider), "the provider knows this browser"
     kept = latest_session(airflow_out)["sign_out_hints"]
     assert kept.startswith("gAAAA")
     assert "eyJ" not in kept
 
-    page = visitor.at("/auth/logout/")
+    page = visitor.leave()
     assert (page.url, page.status_code) == (f"{airflow_out.auth_url}/signed-out/", 200)
     assert bearer(airflow_out, token) in (401, 403)
     assert visitor.who() is None
@@ -470,7 +480,7 @@ def test_signing_out_leads_to_the_provider_and_back(airflow_out: Stack, drive: D
 
 def test_without_any_claim_for_it_entra_gets_no_logout_hint(airflow_out: Stack, drive: Driver) -> None:
     visitor = signed_in(airflow_out, "entra")
-    assert visitor.at("/auth/logout/").url == f"{airflow_out.auth_url}/signed-out/"
+    assert visitor.leave().url == f"{airflow_out.auth_url}/signed-out/"
     (seen,) = drive.control("GET", "requests?endpoint=logout")
     assert set(seen["query"]) == SIGN_OUTS["pingone"][1]
 
@@ -478,7 +488,7 @@ def test_without_any_claim_for_it_entra_gets_no_logout_hint(airflow_out: Stack, 
 def test_a_hint_that_fits_into_no_address_is_left_out(airflow_out: Stack, drive: Driver) -> None:
     drive.knobs(id_token__min_bytes=9000)
     visitor = signed_in(airflow_out)
-    assert visitor.at("/auth/logout/").url == f"{airflow_out.auth_url}/signed-out/"
+    assert visitor.leave().url == f"{airflow_out.auth_url}/signed-out/"
     (seen,) = drive.control("GET", "requests?endpoint=logout")
     assert set(seen["query"]) == {"client_id", "post_logout_redirect_uri"}
 
@@ -498,9 +508,9 @@ def test_where_it_is_not_wished_for_or_not_offered_it_ends_here(
 ) -> None:
     visitor = signed_in(airflow_out, provider)
     assert (latest_session(airflow_out)["sign_out_hints"] is None) == (provider == "quiet")
-    page = visitor.at("/auth/logout/")
+    page = visitor.leave()
     assert page.url == f"{airflow_out.auth_url}/signed-out/"
-    assert [urlsplit(one.url).path for one in page.history] == ["/auth/logout/"]
+    assert [urlsplit(one.url).path for one in page.history] == [route("/auth/logout/")]
     assert visitor.who() is None
     assert "code" in silent(airflow_out, visitor, provider)
     assert drive.control("GET", "requests?endpoint=logout") == []
@@ -510,9 +520,9 @@ def test_with_the_provider_down_one_is_signed_out_here_all_the_same(
     airflow_out: Stack, drive: Driver
 ) -> None:
     visitor = signed_in(airflow_out)
-    token = visitor.cookies.get("_token")
+    token = carried(visitor)
     drive.knobs(down=True)
-    answer = visitor.at("/auth/logout/", allow_redirects=False)
+    answer = visitor.leave(allow_redirects=False)
     assert answer.is_redirect
     assert answer.headers["Cache-Control"] == NO_STORE
     assert visitor.who() is None
@@ -525,7 +535,7 @@ def test_an_address_that_is_not_registered_leaves_one_at_the_provider(
     """The control of the above: the local provider goes to registered addresses only."""
     visitor = signed_in(airflow_out)
     drive.reset()
-    page = visitor.at("/auth/logout/")
+    page = visitor.leave()
     assert page.url.startswith(f"{drive.url}/generic/logout")
     assert visitor.who() is None
 
@@ -544,7 +554,7 @@ def test_without_a_key_to_encrypt_with_nothing_is_kept(
             visitor = signed_in(stack)
             assert latest_session(stack)["sign_out_hints"] is None
             assert "[core] fernet_key is not set" in stack.log
-            assert visitor.at("/auth/logout/").url == f"{stack.auth_url}/signed-out/"
+            assert visitor.leave().url == f"{stack.auth_url}/signed-out/"
             assert visitor.who() is None
             assert drive.control("GET", "requests?endpoint=logout") == []
         finally:

@@ -18,11 +18,13 @@ from devidp import saml_response
 from devidp.server import Handle
 from tests import saml
 from tests import stack as stacks
+from tests.lines import both_lines, route
 from tests.replicas import WORKERS, Replicas, at_once
 from tests.stack import Visitor, facts
-from tests.test_leavers import soon
+from tests.test_leavers import put, soon
+from tests.test_revocation import assert_out, client, copy_of, is_in, is_in_fab
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, both_lines]
 
 ROUNDS = 6
 THERE_AND_BACK = pytest.mark.parametrize("first", [0, 1])
@@ -53,8 +55,8 @@ def test_a_sign_in_begins_at_one_replica_and_ends_at_the_other(replicas: Replica
     replicas.proxy.next_goes_to(1 - first)
     page = visitor.get(callback, timeout=30)
     assert facts(page) == (None, None)
-    assert replicas.proxy.served("/auth/login/entra") == [first]
-    assert replicas.proxy.served("/auth/oauth-authorized/entra") == [1 - first, 1 - first]
+    assert replicas.proxy.served(route("/auth/login/entra")) == [first]
+    assert replicas.proxy.served(route("/auth/oauth-authorized/entra")) == [1 - first, 1 - first]
     assert [visitor.who() for _ in range(4)] == ["ada@contoso.example"] * 4, "each knows who it is"
     assert stranger.who() is None
 
@@ -70,8 +72,8 @@ def test_so_it_is_with_saml_whose_answer_comes_by_two_requests(replicas: Replica
     assert facts(stranger.get(posted.headers["Location"], timeout=30))[0] == "SSO-101"
     replicas.proxy.next_goes_to(first)
     talk.follow(posted)
-    assert replicas.proxy.served("/auth/saml/acs") == [1 - first]
-    assert replicas.proxy.served("/auth/saml/finish") == [first, first]
+    assert replicas.proxy.served(route("/auth/saml/acs")) == [1 - first]
+    assert replicas.proxy.served(route("/auth/saml/finish")) == [first, first]
     assert [visitor.who() for _ in range(4)] == ["ada@contoso.example"] * 4
     assert stranger.who() is None
 
@@ -122,6 +124,52 @@ def unasked(talk: saml.Conversation) -> bytes:
     return saml_response.build(talk.recipe(), talk.state.saml.rings[talk.face].signing)
 
 
+# --- access that ends, or changes -----------------------------------------------------------------------
+
+
+def signed_in_at(replicas: Replicas, person: str, replica: int) -> Visitor:
+    visitor = replicas.stack.visitor()
+    replicas.send_to(replica)
+    page = visitor.sign_in(person)
+    assert page.ok, facts(page)
+    replicas.send_to(0, 1)
+    return visitor
+
+
+@THERE_AND_BACK
+def test_a_sign_out_at_one_replica_counts_at_the_other(replicas: Replicas, first: int) -> None:
+    visitor, bystander = signed_in_at(replicas, "ada", 1 - first), signed_in_at(replicas, "ada", first)
+    before, script = copy_of(visitor), client(visitor)
+    assert is_in(before)
+    assert is_in(script)
+    replicas.send_to(first)
+    visitor.sign_out()
+    replicas.send_to(0, 1)
+    assert_out(before)
+    assert not is_in(script)
+    assert is_in(bystander), "the control: another session of the same person"
+
+
+def test_leavers_are_out_and_movers_have_their_new_role_at_both(replicas: Replicas, idp: Handle) -> None:
+    ottos = [signed_in_at(replicas, "otto", replica) for replica in (0, 1)]
+    veras = [signed_in_at(replicas, "vera", replica) for replica in (0, 1)]
+    scripts = [client(otto) for otto in ottos]
+    assert all(map(is_in, [*ottos, *veras, *scripts]))
+    put(idp, "otto", disabled=True)
+    put(idp, "vera", groups=["everyone", "airflow_prod_op"])
+    soon(lambda: replicas.stack.roles_of("otto@contoso.example") == set())
+    soon(lambda: replicas.stack.roles_of("vera@contoso.example") == {"Op"})
+    for otto, script in zip(ottos, scripts, strict=True):
+        assert_out(otto)
+        assert not is_in(script)
+    for vera in veras:
+        assert is_in(vera)
+        assert is_in_fab(vera)
+    put(idp, "otto", disabled=False)
+    soon(lambda: replicas.stack.roles_of("otto@contoso.example") == {"Op"})
+    assert is_in(signed_in_at(replicas, "otto", 0))
+
+
 # --- at the same moment -------------------------------------------------------------------------------
 
 
@@ -139,7 +187,7 @@ def come_back_at_once(replicas: Replicas, *people: str) -> list[Visitor]:
     replicas.proxy.forget()
     pages = at_once(*map(coming_back, visitors, callbacks))
     assert [(page.status_code, facts(page)[0]) for page in pages] == [(302, None)] * len(people)
-    assert set(replicas.proxy.served("/auth/oauth-authorized/generic")) == {0, 1}
+    assert set(replicas.proxy.served(route("/auth/oauth-authorized/generic"))) == {0, 1}
     return visitors
 
 
@@ -171,6 +219,22 @@ def test_a_role_that_changes_between_two_sign_ins_changes_once(replicas: Replica
             assert visitor.who() == mover
         assert stack.roles_of(mover) == {stacks.ROLES[group]}
         assert stack.rows(query, one["id"])[0]["n"] == 1 + number
+    assert deadlocks(replicas) == before
+
+
+def test_fifty_people_at_once(replicas: Replicas) -> None:
+    """Half of them are new; each gets what the mapping gives, and nothing waits for itself."""
+    stack, before = replicas.stack, deadlocks(replicas)
+    groups = list(stacks.GROUPS)
+    people = {f"one.of.{number:02}": groups[number % len(groups)] for number in range(50)}
+    for name, group in people.items():
+        hire(replicas, name, group)
+    come_back_at_once(replicas, *list(people)[:25])
+    for name, visitor in zip(people, come_back_at_once(replicas, *people), strict=True):
+        assert visitor.who() == name
+    assert {name: stack.roles_of(name) for name in people} == {
+        name: {stacks.ROLES[group]} for name, group in people.items()
+    }
     assert deadlocks(replicas) == before
 
 

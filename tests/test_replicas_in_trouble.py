@@ -17,6 +17,7 @@ import pytest
 
 from devidp.server import Handle
 from tests import stack as stacks
+from tests.lines import both_lines
 from tests.replicas import Replicas
 from tests.stack import REPOSITORY, Visitor, facts
 from tests.test_leavers import put, signed_in, soon
@@ -55,6 +56,7 @@ def two_minutes_pass(replicas: Replicas) -> None:
     replicas.stack.write("update sso_lease set expires_at = 0")
 
 
+@both_lines
 def test_whoever_is_killed_while_reading_is_followed_by_another(
     replicas: Replicas, idp: Handle, otto: Visitor
 ) -> None:
@@ -76,6 +78,7 @@ def test_whoever_is_killed_while_reading_is_followed_by_another(
     replicas.wait_for(replica)  # its other process serves, and a new one comes
 
 
+@both_lines
 def test_whoever_is_frozen_while_reading_writes_nothing_when_it_goes_on(
     replicas: Replicas, idp: Handle, otto: Visitor
 ) -> None:

@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -21,7 +21,7 @@ import requests
 from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from devidp.server import Handle
 from tests import stack as stacks
-from tests.databases import Database
+from tests.databases import Database, refusing
 from tests.lines import API, both_lines, only_on_2, only_on_3, route
 from tests.local_door import give_role
 from tests.stack import Stack, Visitor, facts
@@ -461,17 +461,9 @@ def test_signing_in_again_in_the_same_browser_ends_the_session_before(two: Stack
 # --- on record, or not at all ---------------------------------------------------------------------
 
 
-@contextmanager
-def unwritable(stack: Stack, event: str) -> Iterator[None]:
+def unwritable(stack: Stack, event: str) -> AbstractContextManager[None]:
     """The decisions table takes no row of this event."""
-    stack.write(
-        f"create trigger unwritable before insert on sso_decision when new.event = '{event}' "
-        "begin select raise(abort, 'the test says no'); end"
-    )
-    try:
-        yield
-    finally:
-        stack.write("drop trigger unwritable")
+    return refusing(stack.engine, "sso_decision", f"new.event = '{event}'")
 
 
 def test_a_session_that_cannot_be_put_on_record_does_not_begin(two: Stack) -> None:

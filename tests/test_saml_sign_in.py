@@ -14,7 +14,7 @@ from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from devidp.people import derived_id
 from devidp.saml_response import Attribute
 from devidp.server import Handle
-from tests.lines import API, route
+from tests.lines import API, both_lines, route
 from tests.saml import Conversation, authn_request
 from tests.stack import GROUPS, Stack, driver, facts, free_port
 
@@ -39,6 +39,7 @@ def accounts(stack: Stack, authority: str, subject: str) -> list[int]:
 # --- who somebody is, and what they may do ------------------------------------------------------------
 
 
+@both_lines
 @pytest.mark.parametrize(
     "provider", ["entra-saml", "pingone-saml", "federate-saml", "lab-saml", "lab-keyless", "lab-named"]
 )
@@ -227,6 +228,7 @@ def test_a_group_that_is_not_text_makes_the_groups_unknown(talk: Talk) -> None:
 # --- whose browser it is ------------------------------------------------------------------------------
 
 
+@both_lines
 def test_the_post_alone_signs_nobody_in(talk: Talk, airflow_saml: Stack) -> None:
     conversation = talk().ask()
     posted = conversation.post(conversation.answer(), RelayState="https://evil.example/")
@@ -415,6 +417,7 @@ def test_each_protocol_has_its_own_addresses(airflow_saml: Stack) -> None:
     assert visitor.at("/auth/saml/acs/lab-saml").status_code == 405
 
 
+@both_lines
 def test_exactly_the_acs_and_slo_take_a_post_without_our_token(airflow_saml: Stack) -> None:
     visitor = airflow_saml.visitor()
     for path in ("/auth/saml/acs/lab-saml", "/auth/saml/slo/lab-saml"):

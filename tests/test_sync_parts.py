@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, insert, text, update
+from sqlalchemy import delete, event, insert, update
 
 from airflow_sso import database, models
 from airflow_sso.accounts import fab_users, links, register
 from airflow_sso.directory.snapshot import USABLE, Reading
 from airflow_sso.role_mapping import compile_rules
 from airflow_sso.sync import apply, plan, population
+from tests.databases import refusing
 from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World, rule
 
 pytestmark = pytest.mark.database
@@ -57,30 +58,13 @@ def test_whoever_changed_meanwhile_is_left_and_the_others_are_not(world: World) 
     assert world.roles_of(PEOPLE[7]) == {"Op"}
 
 
-def _put_in_the_way(world: World, user_id: int) -> None:
-    """Nobody gives this one a role."""
-    trigger = (
-        f"create trigger in_the_way before insert on ab_user_role for each row when (new.user_id = {user_id})"
-    )
-    if world.engine.dialect.name == "postgresql":
-        refuse = "begin raise exception 'not this one' using errcode = 'check_violation'; end"
-        world.write(text(f"create function refuse() returns trigger language plpgsql as $${refuse}$$"))
-        world.write(text(f"{trigger} execute function refuse()"))
-    else:
-        world.write(text(f"{trigger} begin select raise(abort, 'not this one'); end"))
-
-
 def test_who_is_in_the_way_of_the_others_is_left_alone(world: World) -> None:
     all_operate(world)
     with world.engine.connect() as connection:
         user = fab_users.by_username(connection, PEOPLE[3])
     assert user is not None
-    _put_in_the_way(world, user.user_id)
-    try:
+    with refusing(world.engine, "ab_user_role", f"new.user_id = {user.user_id}"):
         assert world.sync().changed == len(PEOPLE) - 1
-    finally:
-        there = " on ab_user_role" if world.engine.dialect.name == "postgresql" else ""
-        world.write(text(f"drop trigger in_the_way{there}"))
     assert roles(world) == {name: {"Op"} for name in PEOPLE} | {PEOPLE[3]: {"Viewer"}}
     assert sorted(world.events("roles_changed")) == sorted(set(PEOPLE) - {PEOPLE[3]})
     assert world.sync().changed == 1

@@ -77,7 +77,14 @@ def _secret_key(section: str, key: str) -> SecretKey:
 
 
 def _is_given(section: str, key: str) -> bool:
-    """Whether somebody set it: else Airflow makes one up, for this process or this folder alone."""
+    """Whether somebody set it, also by its older name: else Airflow makes one up, for itself alone."""
+    older = getattr(conf, "deprecated_options", {}).get((section, key))
+    if older and _is_written(older[0], older[1]):
+        return True
+    return _is_written(section, key)
+
+
+def _is_written(section: str, key: str) -> bool:
     variable = f"AIRFLOW__{section.upper()}__{key.upper()}"
     if any(os.environ.get(f"{variable}{suffix}") for suffix in ("", "_CMD", "_SECRET")):
         return True

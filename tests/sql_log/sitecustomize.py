@@ -38,8 +38,13 @@ def _wait(folder):
         time.sleep(0.005)
 
 
-if os.environ.get("SQL_PROCESS"):
+def _tell_postgresql():
     os.environ["PGAPPNAME"] = f"{os.environ['SQL_PROCESS']}-{os.getpid()}"
+
+
+if os.environ.get("SQL_PROCESS"):
+    _tell_postgresql()
+    os.register_at_fork(after_in_child=_tell_postgresql)  # as gunicorn makes its workers
 
 if os.environ.get("SQL_LOG") or os.environ.get("SQL_HOLD"):
     from sqlalchemy import event
