@@ -54,7 +54,11 @@ class SsoUserView(CustomUserOAuthModelView):  # type: ignore[misc]
 
     def pre_delete(self, item: Any) -> None:
         super().pre_delete(item)
-        by_hand.refuse_deletion(self.datamodel.session, item)
+        try:
+            by_hand.refuse_deletion(self.datamodel.session, item)
+        except FollowsDirectory:
+            self.update_redirect()  # as after a deletion, so that the list is shown next, with the words
+            raise
 
 
 class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[misc]
