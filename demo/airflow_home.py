@@ -223,6 +223,9 @@ class AirflowHome:
     def start_api_server(self, *, port: int | None = None, workers: int = 1) -> Process:
         """Another `port` makes a second replica on the same database."""
         name = "api-server" if port in (None, self.port) else f"api-server-{port}"
+        if self.is_airflow_2:
+            # Its watch over one worker alone takes a child of the loading master for it, and stops the master.
+            workers = max(workers, 2)
         chosen = ["--host", "127.0.0.1", "--port", str(port or self.port), "--workers", str(workers)]
         if self.is_airflow_2:
             pid_file = str(self.path / f"{name}.pid")
