@@ -33,8 +33,6 @@ class Line(NamedTuple):
     """How Airflow's own button asks for ``/logout/``; a POST carries Airflow's token against forgery."""
     has_browser_tokens: bool
     """Whether the UI has a token beside the session cookie, which is all that there is otherwise."""
-    migrates_our_tables: bool
-    """Whether ``airflow db migrate`` makes our tables too."""
     parts_of_a_dag: tuple[str, ...]
     """What only this line has of a DAG; 2.11 shows every DAG where it shows *DAG Dependencies*."""
 
@@ -45,7 +43,6 @@ AIRFLOW_2 = Line(
     fab_section="webserver",
     sign_out_methods=("POST",),
     has_browser_tokens=False,
-    migrates_our_tables=False,
     parts_of_a_dag=("SLA Misses",),
 )
 AIRFLOW_3 = Line(
@@ -54,7 +51,6 @@ AIRFLOW_3 = Line(
     fab_section="fab",
     sign_out_methods=("GET",),
     has_browser_tokens=True,
-    migrates_our_tables=True,
     parts_of_a_dag=("DAG Dependencies", "DAG Versions", "HITL Detail"),
 )
 
