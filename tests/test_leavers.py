@@ -20,7 +20,7 @@ from tests.lines import both_lines
 from tests.stack import Stack, Visitor, facts
 from tests.test_revocation import assert_out, client, is_in
 
-pytestmark = [pytest.mark.server, pytest.mark.database]
+pytestmark = pytest.mark.server
 
 EVERY = stacks.EVERY
 #: The interval, a run, and the watch's own five seconds come to a quarter of it; the rest is for a machine
