@@ -50,10 +50,12 @@ _TOGETHER = (
 _LONGEST = (
     "airflow",
     "tests/test_faults.py",
+    "replicas",
     "saml",
     "leavers",
     "tests/test_revocation.py",
     "tests/test_doors.py",
+    "tests/test_move_to_airflow_3.py",
 )
 
 
