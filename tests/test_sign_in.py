@@ -352,7 +352,7 @@ def test_signing_out_forgets_the_session_at_once_wherever_the_browser_goes_then(
     visitor.sign_in("ada")
     row = str(visitor.cookies.get("session")).partition(".")[0]
     assert airflow.rows("select 1 from session where session_id = ?", row)
-    visitor.sign_out(allow_redirects=False)
+    visitor.leave(allow_redirects=False)
     assert not airflow.rows("select 1 from session where session_id = ?", row)
 
 
