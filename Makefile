@@ -59,14 +59,14 @@ test-check:
 	@$(PY_2_11) -c '' 2>/dev/null || scripts/find_python.sh locks/airflow-2.11.in >/dev/null
 
 # Of some tests only. That nothing is selected is an error, unless it was PYTEST_ARGS that selected.
-some_tests = -m pytest -n $(PYTEST_PROCESSES) --dist loadgroup --database postgresql -m $(1) $(PYTEST_ARGS) || \
+some_tests = -m pytest -n $(PYTEST_PROCESSES) --dist loadgroup $(1) $(PYTEST_ARGS) || \
 	{ status=$$?; [ $$status = 5 ] && [ -n "$$PYTEST_ARGS" ]; }
 
 test-postgresql: $(VENV)/airflow-3.3-dev.stamp  ## those tests that write to the database, on PostgreSQL
-	$(PY) $(call some_tests,database)
+	$(PY) $(call some_tests,-m database --database postgresql)
 
-test-2.11: $(VENV_2_11)/airflow-2.11-dev.stamp  ## those tests that run on Airflow 2.11 as well, on PostgreSQL
-	$(PY_2_11) $(call some_tests,both_lines)
+test-2.11: $(VENV_2_11)/airflow-2.11-dev.stamp  ## those tests that run on Airflow 2.11 as well; two replicas of it have PostgreSQL
+	$(PY_2_11) $(call some_tests,-m both_lines)
 
 # The first two cells of it run in the environments of the tests.
 matrix: test-check $(VENV)/airflow-3.3-dev.stamp $(VENV_2_11)/airflow-2.11-dev.stamp  ## a sign-in, a sign-out and a leaver on every set of versions that we support; CELLS=... for some

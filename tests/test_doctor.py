@@ -33,6 +33,7 @@ from devidp.settings import DEFAULT_CLIENT_SECRET
 from tests import saml
 from tests import stack as stacks
 from tests.certificates import Certificate, new_certificate
+from tests.databases import Database
 from tests.lines import both_lines, only_on_3
 from tests.review_world import quiet
 
@@ -131,15 +132,15 @@ def but_ok(findings: list[dict[str, str]]) -> list[dict[str, str]]:
 
 @pytest.fixture
 def it(
-    migrated_database: Path,
+    migrated_database: Database,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     idp: Handle,
 ) -> Iterator[Installation]:
     """An Airflow that is as it should be."""
-    shutil.copy(migrated_database, tmp_path / "airflow.db")
-    monkeypatch.setattr(airflow_settings, "engine", create_engine(f"sqlite:///{tmp_path / 'airflow.db'}"))
+    url = migrated_database.copy(tmp_path / "airflow.db").url
+    monkeypatch.setattr(airflow_settings, "engine", create_engine(url))
     monkeypatch.setenv("TEST_CLIENT_SECRET", DEFAULT_CLIENT_SECRET)
     made = Installation(tmp_path, monkeypatch, capsys, idp)
     made.write(

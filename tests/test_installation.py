@@ -22,6 +22,7 @@ from demo.processes import Process
 from devidp.server import Handle
 from tests import stack as stacks
 from tests.certificates import Certificate, new_certificate
+from tests.databases import Database
 from tests.stack import Stack, Visitor
 from tests.tls_proxy import TlsProxy
 
@@ -85,7 +86,7 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
 
 @pytest.fixture(scope="module")
 def served(
-    migrated_database: Path,
+    migrated_database: Database,
     identity_provider: Handle,
     certificate: Certificate,
     mounted: Mounted,
