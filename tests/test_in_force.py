@@ -583,6 +583,13 @@ def test_each_version_is_spoken_of_once(
     assert sent.count("mapping_changed") == 3
 
 
+def end(watch: schedule.Schedule) -> None:
+    """Stop it, and wait for what is under way, which would write into the next test."""
+    watch.stop()
+    assert watch._thread is not None
+    watch._thread.join(60)
+
+
 def test_a_saved_file_counts_without_anybody_asking_and_trouble_is_told_once(
     world: World,
     start: Callable[..., Replica],
@@ -627,7 +634,7 @@ def test_a_saved_file_counts_without_anybody_asking_and_trouble_is_told_once(
         trouble.append(Exception("the server closed the connection"))
         soon(lambda: len(told()) == 2)
     finally:
-        watch.stop()
+        end(watch)
 
 
 def test_leavers_do_not_wait_for_a_role_that_cannot_be_made(
@@ -646,7 +653,7 @@ def test_leavers_do_not_wait_for_a_role_that_cannot_be_made(
     try:
         soon(lambda: bool(read))
     finally:
-        watch.stop()
+        end(watch)
 
 
 # --- the commands -----------------------------------------------------------------------------------------

@@ -74,7 +74,8 @@ class Airflow:
 
         with Session(self.engine) as session:
             session.execute(delete(DagModel))
-            session.add_all(DagModel(dag_id=dag_id, **_from_a_bundle(session)) for dag_id in dag_ids)
+            of_a_bundle = _from_a_bundle(session)
+            session.add_all(DagModel(dag_id=dag_id, **of_a_bundle) for dag_id in dag_ids)
             session.commit()
 
     def keep(self, *owned: OwnedRole) -> bool:
@@ -149,6 +150,7 @@ def _from_a_bundle(session: Session) -> dict[str, str]:
 
     if session.get(DagBundleModel, "tests") is None:
         session.add(DagBundleModel(name="tests"))
+        session.flush()
     return {"bundle_name": "tests"}
 
 
