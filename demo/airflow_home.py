@@ -224,7 +224,7 @@ class AirflowHome:
         """Another `port` makes a second replica on the same database."""
         name = "api-server" if port in (None, self.port) else f"api-server-{port}"
         if self.is_airflow_2:
-            # Its watch over one worker alone takes a child of the loading master for it, and stops the master.
+            # Its watch over a single worker takes a child of the loading master for it, and stops the master.
             workers = max(workers, 2)
         chosen = ["--host", "127.0.0.1", "--port", str(port or self.port), "--workers", str(workers)]
         if self.is_airflow_2:
