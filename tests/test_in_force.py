@@ -772,7 +772,13 @@ def test_a_terminal_of_an_older_version_says_that_it_is_one(world: World, termin
 
 
 def gives(role: str) -> dict[str, Any]:
-    return {"version": 1, "rules": [{"group": stacks.GROUPS["airflow_prod_op"], "roles": [role]}]}
+    groups = stacks.GROUPS
+    rules = [
+        {"group": groups["airflow_prod_op"], "roles": [role]},
+        # No reading of the directory would take the last Admin away, whoever else has signed in before.
+        {"group": groups["airflow_prod_admin"], "roles": ["Admin"]},
+    ]
+    return {"version": 1, "rules": rules}
 
 
 def number_in_force(stack: Stack) -> int:
