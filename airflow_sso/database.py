@@ -40,6 +40,13 @@ def new_id(made: CursorResult[Any]) -> int:
     return int(key[0])
 
 
+def told_by(cause: Exception) -> str:
+    """What the driver said, in one line and without the statement; a password of the address is taken out."""
+    said = " ".join(str(getattr(cause, "orig", None) or cause).split())
+    password = airflow_compat.engine().url.password
+    return said.replace(str(password), "***") if password else said
+
+
 def require_tables() -> None:
     """Return once the tables are there; the answer yes is remembered.
 

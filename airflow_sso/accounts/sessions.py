@@ -106,12 +106,12 @@ def start(security_manager: Any, credential: Credential, opened: Opening, refere
 
 
 def redirect(url: str) -> Any:
-    """Send the signed-in user on, with a fresh token for the UI.
+    """Send the signed-in user on, with a fresh token for the UI where the line has one.
 
-    :raises AccessEnded: when the session has just been ended.
+    :raises AccessEnded: when there is to be a token, and the session has just been ended.
     """
     user = flask.g.user
-    if not airflow_compat.LINE.has_browser_tokens:
+    if not airflow_compat.LINE.has_browser_tokens:  # the next request asks whether the session counts
         return flask.redirect(url)
     try:
         token = _browser_token(user)

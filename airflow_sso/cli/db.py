@@ -12,7 +12,7 @@ import sys
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sso import airflow_compat, database, migrating
+from airflow_sso import database, migrating
 from airflow_sso.cli.outcome import FINDINGS, OK, UNREACHABLE, WRONG_USE
 from airflow_sso.errors import TablesMissing
 from airflow_sso.migrating import RevisionUnknown, State
@@ -27,7 +27,7 @@ def upgrade(options: argparse.Namespace) -> int:
         return WRONG_USE
     except (SQLAlchemyError, TablesMissing, TimeoutError) as cause:
         print(
-            f"Airflow's database cannot be used: {_in_short(cause)}. It is the one of [database] "
+            f"Airflow's database cannot be used: {database.told_by(cause)}. It is the one of [database] "
             "sql_alchemy_conn.",
             file=sys.stderr,
         )
@@ -37,13 +37,6 @@ def upgrade(options: argparse.Namespace) -> int:
     else:
         print(_to_do(found) if options.check else _done(found))
     return FINDINGS if options.check and not found.is_done else OK
-
-
-def _in_short(cause: Exception) -> str:
-    """What the driver said, without the statement; a password of the database's address is taken out."""
-    said = " ".join(str(getattr(cause, "orig", None) or cause).split())
-    password = airflow_compat.engine().url.password
-    return said.replace(str(password), "***") if password else said
 
 
 def _done(found: State) -> str:

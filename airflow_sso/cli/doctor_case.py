@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from airflow_sso.airflow_compat import AIRFLOW_2, AIRFLOW_3, Line
 from airflow_sso.config import LoadedConfig, Settings
 from airflow_sso.urls import Urls
 
@@ -72,11 +73,15 @@ class AirflowSettings:
 
     @property
     def web_section(self) -> str:
-        return "webserver" if self.is_line_2 else "api"
+        return self._line.web_section
 
     @property
     def fab_section(self) -> str:
-        return "webserver" if self.is_line_2 else "fab"
+        return self._line.fab_section
+
+    @property
+    def _line(self) -> Line:
+        return AIRFLOW_2 if self.is_line_2 else AIRFLOW_3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

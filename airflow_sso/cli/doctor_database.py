@@ -25,11 +25,9 @@ def tables(_case: Case) -> Iterator[Finding]:
         state = migrating.state()
         missing = database.missing_parts(airflow_compat.engine()) if state.is_done else []
     except SQLAlchemyError as cause:
-        what = str(getattr(cause, "orig", None) or type(cause).__name__).partition("\n")[0]
-        password = airflow_compat.engine().url.password
-        what = what.replace(str(password), "***") if password else what
         yield fault(
-            f"Airflow's database cannot be read: {what}", "airflow db check; [database] sql_alchemy_conn"
+            f"Airflow's database cannot be read: {database.told_by(cause)}",
+            "airflow db check; [database] sql_alchemy_conn",
         )
         return
     run = f"run {database.MIGRATE_COMMAND}"
