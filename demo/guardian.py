@@ -30,7 +30,8 @@ class Guardian:
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         # Only its pid is used: Popen.poll() and the reaping of adopted orphans would steal
         # each other's exit codes.
-        self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+        # Python 3.10, on which Airflow 2.11 runs, has no `process_group`; there are no threads here.
+        self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=os.setpgrp)
 
     def _stop_on_signal(self, *_: object) -> None:
         self._told_to_stop = True

@@ -15,7 +15,9 @@ import pytest
 from devidp.server import Handle
 from tests import saml
 from tests import stack as stacks
+from tests.databases import Database
 from tests.stack import Stack, Visitor, facts
+from tests.test_revocation import copy_of
 
 pytestmark = pytest.mark.server
 
@@ -25,12 +27,12 @@ PATIENCE = 90.0
 
 @pytest.fixture(scope="module")
 def shared_cell(
-    migrated_database: object, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """An Airflow with one provider through OIDC and SAML, whose directory is read every few seconds."""
     path = tmp_path_factory.mktemp("cell") / "home"
     url = identity_provider.url
-    with stacks.migrated_home(migrated_database, path) as home:  # type: ignore[arg-type]
+    with stacks.migrated_home(migrated_database, path) as home:
         stack = Stack(home, idp=identity_provider)
         stack.configure(
             [
@@ -51,13 +53,6 @@ def cell(shared_cell: Stack, idp: Handle) -> Stack:
     stacks.welcome(shared_cell, idp)
     saml.register(idp, shared_cell, ["entra-saml"])
     return shared_cell
-
-
-def copy_of(visitor: Visitor) -> Visitor:
-    """The same cookies in other hands, which nothing of the first browser's takes away."""
-    copied = visitor.stack.visitor()
-    copied.cookies.update(visitor.cookies)
-    return copied
 
 
 def through_oidc(cell: Stack, _idp: Handle, person: str) -> Visitor:
