@@ -365,22 +365,31 @@ def talk(airflow_saml: Stack, idp: Handle) -> Callable[..., saml.Conversation]:
 
 @pytest.fixture(scope="session")
 def shared_replicas(
-    migrated_postgresql: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_postgresql: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Replicas]:
-    """Two replicas on one PostgreSQL, whatever ``--database`` says."""
+    """Two replicas on one PostgreSQL, whatever ``--database`` says.
+
+    They read a directory by themselves, so it is one of their own: an Airflow of other tests that reads one
+    would otherwise be asked about their people, and count their questions among its own.
+    """
     path = tmp_path_factory.mktemp("replicas") / "home"
-    with replica_servers.running(migrated_postgresql, path, identity_provider) as made:
+    with (
+        devidp_server.start() as provider,
+        replica_servers.running(migrated_postgresql, path, provider) as made,
+    ):
         yield made
 
 
 @pytest.fixture
-def replicas(shared_replicas: Replicas, idp: Handle) -> Replicas:
+def replicas(shared_replicas: Replicas) -> Iterator[Replicas]:
     """The replicas with the default mapping, both of them serving, known to an honest provider."""
+    honest(shared_replicas.idp)
     shared_replicas.send_to(0, 1)
-    replica_servers.known_to(idp, shared_replicas.stack)
+    replica_servers.known_to(shared_replicas.idp, shared_replicas.stack)
     shared_replicas.stack.map(stacks.default_mapping())
     shared_replicas.proxy.forget()
-    return shared_replicas
+    yield shared_replicas
+    honest(shared_replicas.idp)
 
 
 @pytest.fixture

@@ -65,6 +65,12 @@ class Replicas:
     ports: list[int] = field(default_factory=list)
     servers: list[Process] = field(default_factory=list)
 
+    @property
+    def idp(self) -> Handle:
+        """The provider that nobody else has."""
+        assert self.stack.idp
+        return self.stack.idp
+
     def start(self, workers: int = WORKERS, **environment: str) -> int:
         """One more replica, which nobody is sent to yet, with more in its environment; its number."""
         number = len(self.servers)

@@ -15,11 +15,10 @@ import pytest
 import requests
 
 from devidp import saml_response
-from devidp.server import Handle
 from tests import saml
 from tests import stack as stacks
 from tests.lines import both_lines, route
-from tests.replicas import WORKERS, Replicas, at_once
+from tests.replicas import SAML, WORKERS, Replicas, at_once
 from tests.stack import Visitor, facts
 from tests.test_leavers import put, soon
 from tests.test_revocation import assert_out, client, copy_of, is_in, is_in_fab
@@ -36,8 +35,7 @@ def deadlocks(replicas: Replicas) -> int:
 
 
 def hire(replicas: Replicas, name: str, group: str = "airflow_prod_viewer") -> str:
-    assert replicas.stack.idp
-    stacks.driver(replicas.stack.idp).control("PUT", f"people/{name}", {"groups": [group]})
+    stacks.driver(replicas.idp).control("PUT", f"people/{name}", {"groups": [group]})
     return name
 
 
@@ -79,10 +77,8 @@ def test_so_it_is_with_saml_whose_answer_comes_by_two_requests(replicas: Replica
 
 
 def begun(replicas: Replicas, provider: str, visitor: Visitor | None = None) -> saml.Conversation:
-    stack = replicas.stack
-    assert stack.idp
-    face = {"entra-saml": "entra", "lab-unasked": "generic"}[provider]
-    return saml.Conversation(stack, stack.idp.state, provider, face, visitor or stack.visitor())
+    stack, face = replicas.stack, SAML[provider]
+    return saml.Conversation(stack, replicas.idp.state, provider, face, visitor or stack.visitor())
 
 
 @THERE_AND_BACK
@@ -150,13 +146,13 @@ def test_a_sign_out_at_one_replica_counts_at_the_other(replicas: Replicas, first
     assert is_in(bystander), "the control: another session of the same person"
 
 
-def test_leavers_are_out_and_movers_have_their_new_role_at_both(replicas: Replicas, idp: Handle) -> None:
+def test_leavers_are_out_and_movers_have_their_new_role_at_both(replicas: Replicas) -> None:
     ottos = [signed_in_at(replicas, "otto", replica) for replica in (0, 1)]
     veras = [signed_in_at(replicas, "vera", replica) for replica in (0, 1)]
     scripts = [client(otto) for otto in ottos]
     assert all(map(is_in, [*ottos, *veras, *scripts]))
-    put(idp, "otto", disabled=True)
-    put(idp, "vera", groups=["everyone", "airflow_prod_op"])
+    put(replicas.idp, "otto", disabled=True)
+    put(replicas.idp, "vera", groups=["everyone", "airflow_prod_op"])
     soon(lambda: replicas.stack.roles_of("otto@contoso.example") == set())
     soon(lambda: replicas.stack.roles_of("vera@contoso.example") == {"Op"})
     for otto, script in zip(ottos, scripts, strict=True):
@@ -165,7 +161,7 @@ def test_leavers_are_out_and_movers_have_their_new_role_at_both(replicas: Replic
     for vera in veras:
         assert is_in(vera)
         assert is_in_fab(vera)
-    put(idp, "otto", disabled=False)
+    put(replicas.idp, "otto", disabled=False)
     soon(lambda: replicas.stack.roles_of("otto@contoso.example") == {"Op"})
     assert is_in(signed_in_at(replicas, "otto", 0))
 
@@ -264,9 +260,9 @@ def test_a_saved_mapping_counts_in_every_process_of_both(replicas: Replicas) -> 
     assert [roles_after_signing_in(replica) for replica in (0, 1, 0, 1)] == [{"Op"}] * 4
 
 
-def test_keys_are_rotated_while_people_sign_in(replicas: Replicas, idp: Handle) -> None:
+def test_keys_are_rotated_while_people_sign_in(replicas: Replicas) -> None:
     """Each process learns of a new key from the first token that it signed."""
-    drive, done = stacks.driver(idp), threading.Semaphore(0)
+    drive, done = stacks.driver(replicas.idp), threading.Semaphore(0)
 
     def signs_in(person: str) -> list[Any]:
         found = []

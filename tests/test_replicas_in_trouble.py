@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from devidp.server import Handle
 from tests import stack as stacks
 from tests.lines import both_lines
 from tests.replicas import Replicas
@@ -34,7 +33,7 @@ OLDER = "846a4c5d6bd78fd5225ba93eb39cec9d9984f920"
 
 
 @pytest.fixture
-def otto(replicas: Replicas, idp: Handle) -> Visitor:
+def otto(replicas: Replicas) -> Visitor:
     """Somebody who is signed in, and whom the directory is asked about."""
     shut = "select reason from sso_shut_account where source = 'directory'"
     soon(lambda: not replicas.stack.rows(shut))  # since another test
@@ -42,10 +41,10 @@ def otto(replicas: Replicas, idp: Handle) -> Visitor:
     return signed_in(replicas.stack, "otto")
 
 
-def met_in_the_middle(replicas: Replicas, idp: Handle) -> tuple[int, int, int]:
+def met_in_the_middle(replicas: Replicas) -> tuple[int, int, int]:
     """A run is under way, and only one: its row in the record, the replica and the process."""
     before = replicas.holder()
-    stacks.driver(idp).knobs(directory__latency=SLOWLY)
+    stacks.driver(replicas.idp).knobs(directory__latency=SLOWLY)
     now = replicas.next_holder(before)
     assert replicas.next_holder(before) == now
     return now.row, now.replica, now.process
@@ -57,14 +56,12 @@ def two_minutes_pass(replicas: Replicas) -> None:
 
 
 @both_lines
-def test_whoever_is_killed_while_reading_is_followed_by_another(
-    replicas: Replicas, idp: Handle, otto: Visitor
-) -> None:
-    row, replica, process = met_in_the_middle(replicas, idp)
+def test_whoever_is_killed_while_reading_is_followed_by_another(replicas: Replicas, otto: Visitor) -> None:
+    row, replica, process = met_in_the_middle(replicas)
     os.kill(process, signal.SIGKILL)
     replicas.send_to(1 - replica)
-    put(idp, "otto", disabled=True)
-    stacks.driver(idp).knobs(directory__latency=0)
+    put(replicas.idp, "otto", disabled=True)
+    stacks.driver(replicas.idp).knobs(directory__latency=0)
     assert otto.who() == "otto@contoso.example"
     held = replicas.holder()
     assert held is not None
@@ -80,18 +77,18 @@ def test_whoever_is_killed_while_reading_is_followed_by_another(
 
 @both_lines
 def test_whoever_is_frozen_while_reading_writes_nothing_when_it_goes_on(
-    replicas: Replicas, idp: Handle, otto: Visitor
+    replicas: Replicas, otto: Visitor
 ) -> None:
-    row, replica, process = met_in_the_middle(replicas, idp)
+    row, replica, process = met_in_the_middle(replicas)
     replicas.freeze(replica)
     try:
         replicas.send_to(1 - replica)
-        stacks.driver(idp).knobs(directory__latency=0)
-        put(idp, "otto", disabled=True)
+        stacks.driver(replicas.idp).knobs(directory__latency=0)
+        put(replicas.idp, "otto", disabled=True)
         two_minutes_pass(replicas)
         soon(lambda: otto.who() is None)
         # Good news again: what the frozen one would do by what it has read is seen.
-        put(idp, "otto", disabled=False)
+        put(replicas.idp, "otto", disabled=False)
         soon(lambda: replicas.stack.roles_of("otto@contoso.example") == {"Op"})
         assert replicas.written_by(process, row) == []
         told = replicas.log(replica).count("LeaseLost")
@@ -170,7 +167,7 @@ def test_replicas_with_other_secrets_do_not_know_each_others_people(
 
 @pytest.mark.parametrize("ends_at_older", [True, False])
 def test_an_older_version_beside_this_one(
-    replicas: Replicas, guests: tuple[int, int], idp: Handle, ends_at_older: bool
+    replicas: Replicas, guests: tuple[int, int], ends_at_older: bool
 ) -> None:
     _, old = guests
     begins, ends = (0, old) if ends_at_older else (old, 0)
@@ -180,7 +177,7 @@ def test_an_older_version_beside_this_one(
         assert [seen_at(replicas, visitor, number) for number in (0, old, 1)] == [name] * 3
         assert replicas.stack.roles_of(name) == {role}
     for group, role in (("airflow_prod_op", "Op"), ("airflow_prod_viewer", "Viewer")):
-        put(idp, "vera", groups=["everyone", group])
+        put(replicas.idp, "vera", groups=["everyone", group])
         for first, second in ((begins, ends), (ends, begins)):
             signs_in(replicas, "vera", first, second)
             assert replicas.stack.roles_of("vera@contoso.example") == {role}
