@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection, CursorResult, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,11 +24,23 @@ MIGRATE_COMMAND = "airflow-sso db upgrade"
 
 _found = threading.Event()
 
+#: In the middle of a transaction nobody is silent for so long, unless its machine is suspended or gone.
+#: PostgreSQL would keep the locks of such a one for hours, and people would wait for them at the sign-in.
+SILENT_AT_MOST = 30  # seconds
+_LET_GO_OF_WHOEVER_IS_SILENT = text(
+    f"SET LOCAL idle_in_transaction_session_timeout = {SILENT_AT_MOST * 1000}"
+)
+
 
 @contextmanager
 def transaction() -> Iterator[Connection]:
-    """A connection in a transaction of its own; commits at the end, rolls back on any exception."""
+    """A connection in a transaction of its own; commits at the end, rolls back on any exception.
+
+    On PostgreSQL it is rolled back as well when this process says nothing for :data:`SILENT_AT_MOST` seconds.
+    """
     with airflow_compat.engine().begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(_LET_GO_OF_WHOEVER_IS_SILENT)
         yield connection
 
 

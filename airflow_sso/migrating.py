@@ -136,6 +136,7 @@ def _alone() -> Iterator[Connection]:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {_LONGEST_WAIT * 1000}")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             elif kind == "postgresql":
+                connection.execute(text(f"SET LOCAL lock_timeout = {_LONGEST_WAIT * 1000}"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _LOCK_NUMBER})
             elif kind == "mysql":
                 _lock_mysql(connection)

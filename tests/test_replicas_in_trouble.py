@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from airflow_sso.database import SILENT_AT_MOST
 from tests import stack as stacks
 from tests.lines import both_lines
 from tests.replicas import Replicas
@@ -100,6 +102,73 @@ def test_whoever_is_frozen_while_reading_writes_nothing_when_it_goes_on(
     assert is_whole(replicas)
     replicas.send_to(replica)
     assert signed_in(replicas.stack, "otto").who(), "it serves as if nothing had been"
+
+
+@pytest.fixture
+def slow_to_write(replicas: Replicas) -> Iterator[None]:
+    """Whoever writes the next decision waits in the database for some seconds, with every lock it has."""
+    with replicas.stack.engine.begin() as connection:
+        for statement in _SLOW:
+            connection.execute(text(statement))
+    yield
+    with replicas.stack.engine.begin() as connection:
+        connection.execute(text("drop trigger test_wait on sso_decision"))
+
+
+_SLOW = (
+    "create sequence if not exists test_writers",
+    "select setval('test_writers', 1, false)",
+    """create or replace function test_wait() returns trigger language plpgsql as $$ begin
+           if nextval('test_writers') = 1 then perform pg_sleep(5); end if;
+           return null;
+       end $$""",
+    "create trigger test_wait after insert on sso_decision execute function test_wait()",
+)
+
+
+def met_while_writing(replicas: Replicas) -> tuple[int, int]:
+    """A process is in the middle of what it writes: the replica and the process."""
+    query = "select application_name from pg_stat_activity where wait_event = 'PgSleep'"
+    soon(lambda: bool(replicas.stack.rows(query)))
+    (row,) = replicas.stack.rows(query)
+    replica, process = row["application_name"].split("-")
+    return int(replica), int(process)
+
+
+@both_lines
+def test_whoever_is_frozen_while_writing_lets_go(
+    replicas: Replicas, otto: Visitor, slow_to_write: None
+) -> None:
+    """The people that it was writing about wait for no machine that never comes back."""
+    put(replicas.idp, "vera", groups=["everyone", "airflow_prod_op"])
+    replica, process = met_while_writing(replicas)
+    replicas.freeze(replica)
+    try:
+        row = replicas.stack.rows("select max(id) as row from test_record")[0]["row"]
+        replicas.send_to(1 - replica)
+        assert replicas.stack.roles_of("vera@contoso.example") == {"Viewer"}, (
+            "the control: nothing is written"
+        )
+        vera = replicas.stack.visitor()
+        took = soon(lambda: signed_in_patiently(vera, "vera"), within=2 * SILENT_AT_MOST)
+        assert took > SILENT_AT_MOST / 2, "the control: it did hold what she needs"
+        assert replicas.stack.roles_of("vera@contoso.example") == {"Op"}
+        put(replicas.idp, "otto", disabled=True)
+        two_minutes_pass(replicas)
+        soon(lambda: otto.who() is None)
+        assert replicas.written_by(process, row) == []
+    finally:
+        replicas.thaw(replica)
+    put(replicas.idp, "otto", disabled=False)
+    soon(lambda: replicas.stack.roles_of("otto@contoso.example") == {"Op"})
+    replicas.send_to(replica)
+    assert signed_in(replicas.stack, "otto").who(), "it serves as if nothing had been"
+
+
+def signed_in_patiently(visitor: Visitor, person: str) -> bool:
+    callback = visitor.press_only(visitor.go_to_provider("entra"), person)
+    visitor.get(callback, timeout=2 * SILENT_AT_MOST)
+    return visitor.who() is not None
 
 
 def is_whole(replicas: Replicas) -> bool:
