@@ -28,6 +28,7 @@ PYTHON_2_11 = Path(os.environ.get("AIRFLOW_2_11_PYTHON") or REPOSITORY / ".venv-
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.database,
     pytest.mark.skipif(IS_AIRFLOW_2, reason="it begins there, and ends on Airflow 3"),
     pytest.mark.skipif(
         not PYTHON_2_11.exists() and "CI" not in os.environ, reason="there is no environment of Airflow 2.11"
@@ -66,13 +67,18 @@ def _ran(process: Process) -> str:
 
 
 @pytest.fixture(scope="module")
-def moved(identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+def moved(
+    request: pytest.FixtureRequest, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Company]:
     """People sign in on 2.11, some are put out; then 3.x is started on what that has left."""
     path = tmp_path_factory.mktemp("moving") / "home"
     path.mkdir()
+    on_postgresql = request.config.getoption("--database") == "postgresql"
+    cluster = request.getfixturevalue("postgresql") if on_postgresql else None
     old_home = AirflowHome(
         path=path,
         port=stacks.free_port(),
+        database_url=cluster.create("moving") if cluster else "",
         sso_config=path / "sso.yaml",
         extra={"TEST_CLIENT_SECRET": DEFAULT_CLIENT_SECRET},
         python=str(PYTHON_2_11),
