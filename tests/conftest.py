@@ -46,6 +46,14 @@ _TOGETHER = (
     (re.compile(r"\bairflow_saml\b|\btalk: "), "saml"),
     (re.compile(r"\bairflow(_two)?: Stack\b"), "airflow"),
 )
+_SHARED = (
+    "shared_airflow",
+    "shared_airflow_two",
+    "shared_airflow_stock",
+    "shared_airflow_leavers",
+    "shared_airflow_saml",
+    "shared_replicas",
+)
 #: Groups and modules that take minutes begin first, so that none of them is alone at the end.
 _LONGEST = (
     "airflow",
@@ -99,6 +107,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _rank(group: str) -> int:
     return _LONGEST.index(group) if group in _LONGEST else len(_LONGEST)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """With the last test of a group its servers end, rather than work beside everything that follows."""
+    groups = {_group(one.nodeid.partition("::")[0]) for one in (item, nextitem) if one is not None}
+    if len(groups) == 2:
+        for name in _SHARED:
+            for fixture in item.session._fixturemanager.getfixturedefs(name, item) or ():
+                fixture.finish(item._request)  # type: ignore[attr-defined]
 
 
 @functools.cache
@@ -244,17 +262,24 @@ def airflow_stock(shared_airflow_stock: Stack, idp: Handle) -> Stack:
 
 @pytest.fixture(scope="session")
 def shared_airflow_leavers(
-    migrated_database: Database, identity_provider: Handle, tmp_path_factory: pytest.TempPathFactory
+    migrated_database: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """An Airflow of two workers that reads the directories of four providers every few seconds."""
+    """An Airflow of two workers that reads the directories of four providers every few seconds.
+
+    They are its own, as those of the replicas are: what it asks by itself is none of the questions that other
+    tests count, and whom they disable is not out here.
+    """
     path = tmp_path_factory.mktemp("leavers") / "home"
     secrets = {"TEST_SCIM_TOKEN": "scim-token", "TEST_CLIENT_SECRET": DEFAULT_CLIENT_SECRET}
-    with stacks.migrated_home(migrated_database, path, extra=secrets) as home:
-        stack = Stack(home, idp=identity_provider)
-        also = saml.entry(identity_provider.url, home.url, "entra", "entra-saml")
+    with (
+        devidp_server.start() as provider,
+        stacks.migrated_home(migrated_database, path, extra=secrets) as home,
+    ):
+        stack = Stack(home, idp=provider)
+        also = saml.entry(provider.url, home.url, "entra", "entra-saml")
         most = {"count": 20, "percent": 100}
         stack.configure(
-            stacks.with_directories(identity_provider.url, also),
+            stacks.with_directories(provider.url, also),
             sync={"every": f"{stacks.EVERY}s", "max_deactivations": most},
         )
         try:
@@ -264,13 +289,23 @@ def shared_airflow_leavers(
 
 
 @pytest.fixture
-def airflow_leavers(shared_airflow_leavers: Stack, idp: Handle) -> Stack:
+def leavers_idp(shared_airflow_leavers: Stack) -> Iterator[Handle]:
+    """The provider of the Airflow with directories, honest at the start and at the end of each test."""
+    provider = shared_airflow_leavers.idp
+    assert provider is not None
+    honest(provider)
+    yield provider
+    honest(provider)
+
+
+@pytest.fixture
+def airflow_leavers(shared_airflow_leavers: Stack, leavers_idp: Handle) -> Stack:
     """The Airflow with directories, the default mapping, and a provider that knows it."""
     stack = shared_airflow_leavers
     names = ("entra", "generic", "pingone", "pingfederate")
     uris = [f"{stack.auth_url}/oauth-authorized/{name}" for name in names]
-    stacks.driver(idp).control("POST", "clients", {"redirect_uris": uris})
-    saml.register(idp, stack, ["entra-saml"])
+    stacks.driver(leavers_idp).control("POST", "clients", {"redirect_uris": uris})
+    saml.register(leavers_idp, stack, ["entra-saml"])
     stack.map(stacks.default_mapping())
     # Who was out in another test would count against the limits of this one.
     stack.write("delete from sso_removal")

@@ -35,7 +35,6 @@ from airflow_sso.pages import my_access
 from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping
 from airflow_sso.sync import schedule
 from airflow_sso.urls import Urls
-from devidp.server import Handle
 from tests import stack as stacks
 from tests.stack import Stack
 from tests.sync_world import World
@@ -787,7 +786,7 @@ def number_in_force(stack: Stack) -> int:
 
 @pytest.mark.server
 def test_two_workers_and_commands_decide_alike_whatever_file_they_hold(
-    airflow_leavers: Stack, idp: Handle
+    airflow_leavers: Stack,
 ) -> None:
     stack = airflow_leavers
     stack.generation()

@@ -21,7 +21,7 @@ PATIENCE = 90_000.0
 
 
 def test_an_open_browser_is_thrown_out_when_its_person_is_disabled(
-    airflow_leavers: Stack, idp: Handle, open_window: OpenWindow
+    airflow_leavers: Stack, leavers_idp: Handle, open_window: OpenWindow
 ) -> None:
     otto, vera = open_window(airflow_leavers), open_window(airflow_leavers)
     otto.at("/auth/login/entra?next=/dags")
@@ -32,7 +32,7 @@ def test_an_open_browser_is_thrown_out_when_its_person_is_disabled(
     vera.arrives("/dags")
 
     people = open_window(airflow_leavers).page
-    people.goto(f"{idp.url}/people")
+    people.goto(f"{leavers_idp.url}/people")
     people.locator("form", has_text="Otto Lilienthal").get_by_role("button").click()
     expect(people.locator("form", has_text="Otto Lilienthal")).to_contain_text("Disabled.")
 

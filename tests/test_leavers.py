@@ -37,6 +37,11 @@ def airflow(airflow_leavers: Stack) -> Stack:
     return airflow_leavers
 
 
+@pytest.fixture
+def idp(leavers_idp: Handle) -> Handle:
+    return leavers_idp
+
+
 def soon(what: Callable[[], bool], *, within: float = IN_TIME) -> float:
     """Wait for something to become true; how long that took."""
     began = time.monotonic()
