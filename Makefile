@@ -11,8 +11,9 @@ DEMO_PORT ?= 8080
 DEMO_IDP_PORT ?= 8081
 PYTEST_ARGS ?=
 CELLS ?=
-# How many processes share the tests; tests/conftest.py says which tests stay together.
-PYTEST_PROCESSES ?= 2
+# How many processes share the tests: one more than two cores, because a process often waits for its servers.
+# tests/conftest.py says which tests stay together.
+PYTEST_PROCESSES ?= 3
 PACKAGING := scripts/install.sh scripts/find_python.sh locks/uv.txt setup.cfg pyproject.toml
 PEER := tests/peers/oidc-provider
 
