@@ -7,6 +7,7 @@ The database is a real one, migrated by Airflow; the providers are the local one
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import threading
@@ -431,6 +432,24 @@ def test_options_that_airflow_still_takes_by_their_older_name_are_given(it: Inst
         it.set(f"WEBSERVER__{name}", GOOD[f"API__{name}"])
         it.set(f"API__{name}", None)
     assert but_ok(it.said("--offline")[1]) == []
+
+
+def test_replicas_compare_their_secrets_by_a_mark(it: Installation) -> None:
+    def marks() -> dict[str, str]:
+        _, findings, _ = it.said("--offline")
+        about = [one["what"] for one in findings if one["check"] in ("secret keys", "fernet key")]
+        return {what.partition(" is set")[0]: what.rpartition(" ")[2] for what in about}
+
+    here = marks()
+    assert len(here) == (3 if LINE.has_browser_tokens else 2)
+    assert all(re.fullmatch("[0-9a-f]{8}", mark) for mark in here.values()), here
+    assert marks() == here, "the control: another replica with the same secrets"
+    it.set(f"{WEB}__SECRET_KEY", "another-secret-of-a-good-length")
+    changed = f"[{LINE.web_section}] secret_key"
+    there = marks()
+    assert {name for name in here if there[name] != here[name]} == {changed}
+    it.set(f"{WEB}__SECRET_KEY", "another-secret-of-a-good-length ")
+    assert marks()[changed] != there[changed], "a space more is another secret"
 
 
 def test_offline_asks_nobody(it: Installation) -> None:

@@ -1,11 +1,12 @@
 """What Airflow's own configuration says, read for ``doctor``.
 
 The names of its sections differ between the lines of Airflow. What must stay true: of a secret nothing leaves
-this module but whether there is one and whether it could be guessed.
+this module but whether there is one, whether it could be guessed, and a mark to compare it by.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from configparser import ConfigParser
 from importlib import import_module
@@ -42,6 +43,7 @@ def read() -> AirflowSettings:
         ends_tls=bool(conf.get(_WEB, certificate, fallback="")),
         secret_keys=tuple(_secret_keys()),
         fernet=_fernet(),
+        fernet_mark=_mark("[core] fernet_key", conf.get("core", "fernet_key", fallback="")),
         public_role=airflow_compat.public_role(),
     )
 
@@ -73,7 +75,14 @@ def _secret_key(section: str, key: str) -> SecretKey:
     is_given = _is_given(section, key)
     value = conf.get(section, key, fallback="") if is_given else ""
     is_weak = is_given and (len(value) < _SHORTEST or value.lower() in _WELL_KNOWN)
-    return SecretKey(name=f"[{section}] {key}", is_given=is_given, is_weak=is_weak)
+    name = f"[{section}] {key}"
+    return SecretKey(name=name, is_given=is_given, is_weak=is_weak, mark=_mark(name, value))
+
+
+def _mark(name: str, secret: str) -> str:
+    """Eight digits that are alike where the secret is, and too few and too dear to find it by."""
+    salt = f"airflow-sso doctor {name}".encode()
+    return hashlib.scrypt(secret.encode(), salt=salt, n=2**14, r=8, p=1, dklen=4).hex()
 
 
 def _is_given(section: str, key: str) -> bool:

@@ -46,11 +46,15 @@ def wrong(what: str, mend: str) -> Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretKey:
-    """One of Airflow's own secrets: whether somebody gave it, and whether it could be guessed."""
+    """One of Airflow's own secrets: whether somebody gave it, whether it could be guessed, and its mark.
+
+    Replicas compare it by the mark.
+    """
 
     name: str
     is_given: bool
     is_weak: bool
+    mark: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ class AirflowSettings:
     """The server has a certificate of its own."""
     secret_keys: tuple[SecretKey, ...]
     fernet: Literal["none", "faulty", "good"]
+    fernet_mark: str
     public_role: str | None
 
     @property

@@ -173,6 +173,9 @@ def proxy(case: Case) -> Iterator[Finding]:
         yield ok("plain http throughout")
 
 
+_ALIKE = "every replica has to show the same mark:"
+
+
 def airflows_secrets(case: Case) -> Iterator[Finding]:
     """Airflow's own keys: a made-up one differs in every replica, and a well-known one lets strangers in."""
     for key in case.airflow.secret_keys:
@@ -188,7 +191,7 @@ def airflows_secrets(case: Case) -> Iterator[Finding]:
                 "set the same one in every replica: openssl rand -hex 32",
             )
         else:
-            yield ok(f"{key.name} is set")
+            yield ok(f"{key.name} is set; {_ALIKE} {key.mark}")
 
 
 def fernet_key(case: Case) -> Iterator[Finding]:
@@ -205,7 +208,7 @@ def fernet_key(case: Case) -> Iterator[Finding]:
         asked = settings is not None and any(one.provider_sign_out for one in settings.providers.values())
         yield (fault if asked else advice)(what, f"{make} makes one")
     else:
-        yield ok("[core] fernet_key is set")
+        yield ok(f"[core] fernet_key is set; {_ALIKE} {case.airflow.fernet_mark}")
 
 
 def public_role(case: Case) -> Iterator[Finding]:
