@@ -220,12 +220,15 @@ class AirflowHome:
             **({} if grace is None else {"grace": grace}),
         )
 
+    @property
+    def fewest_workers(self) -> int:
+        """Of 2.11 two: its watch over one takes a child of the loading master for it, and stops that."""
+        return 2 if self.is_airflow_2 else 1
+
     def start_api_server(self, *, port: int | None = None, workers: int = 1) -> Process:
         """Another `port` makes a second replica on the same database."""
         name = "api-server" if port in (None, self.port) else f"api-server-{port}"
-        if self.is_airflow_2:
-            # Its watch over a single worker takes a child of the loading master for it, and stops the master.
-            workers = max(workers, 2)
+        workers = max(workers, self.fewest_workers)
         chosen = ["--host", "127.0.0.1", "--port", str(port or self.port), "--workers", str(workers)]
         if self.is_airflow_2:
             pid_file = str(self.path / f"{name}.pid")
