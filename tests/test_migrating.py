@@ -219,6 +219,28 @@ def test_airflows_own_command_goes_the_same_way(engine: Engine) -> None:
     assert differences(engine) == []
 
 
+@only_on_3("it goes on with the sessions that it wrote itself")
+def test_browsers_that_2_11_signed_in_are_forgotten_and_no_others(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flask import Flask
+    from flask_session.base import MsgSpecSerializer
+
+    run(engine, "create table session (id integer primary key, session_id varchar(255), data blob)")
+    someone = {"_permanent": True, "_fresh": True, "_user_id": "1", "locale": "en"}
+    with engine.begin() as connection:
+        for notation in ("msgpack", "json"):
+            data = MsgSpecSerializer(Flask("airflow"), notation).encode(someone)
+            row = {"session_id": f"session:{notation}", "data": data}
+            connection.execute(
+                text("insert into session (session_id, data) values (:session_id, :data)"), row
+            )
+    for _ in range(2):
+        assert upgraded(capsys)[0] == 0
+        with engine.connect() as connection:
+            assert connection.scalars(text("select session_id from session")).all() == ["session:msgpack"]
+
+
 def test_several_at_once_do_it_once(tmp_path: Path) -> None:
     path = tmp_path / "airflow.db"
     environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{path}"}
