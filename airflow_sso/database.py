@@ -7,6 +7,7 @@ is written whole or not at all.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from sqlalchemy.engine import Connection, CursorResult, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import airflow_compat, models
-from airflow_sso.errors import TablesMissing
+from airflow_sso.errors import DatabaseUnusable, TablesMissing
+
+log = logging.getLogger(__name__)
 
 #: What people are told to run when they are not; it is the same on every line of Airflow.
 MIGRATE_COMMAND = "airflow-sso db upgrade"
@@ -59,6 +62,14 @@ def told_by(cause: Exception) -> str:
     return said.replace(str(password), "***") if password else said
 
 
+def unusable(cause: SQLAlchemyError) -> DatabaseUnusable:
+    """What people are told of a failure of the database; the log is told where it was, without any value."""
+    error = DatabaseUnusable(f"the database failed: {type(cause).__name__}: {told_by(cause)}")
+    # Not the cause itself: its words hold the statement with everything that was to be written.
+    log.error("airflow_sso: the database failed", exc_info=(type(error), error, cause.__traceback__))
+    return error
+
+
 def require_tables() -> None:
     """Return once the tables are there; the answer yes is remembered.
 
@@ -73,7 +84,10 @@ def require_tables() -> None:
 
 
 def missing_parts(engine: Engine | Connection) -> list[str]:
-    """The tables, and columns of existing tables, that :mod:`airflow_sso.models` needs and are not there."""
+    """The tables, and columns of existing tables, that :mod:`airflow_sso.models` needs and are not there.
+
+    :raises DatabaseUnusable: when nobody can tell.
+    """
     try:
         inspector = inspect(engine)
         present = set(inspector.get_table_names())
@@ -83,5 +97,5 @@ def missing_parts(engine: Engine | Connection) -> list[str]:
                 columns = {column["name"] for column in inspector.get_columns(name)}
                 missing += [f"{name}.{column.name}" for column in table.columns if column.name not in columns]
     except SQLAlchemyError as cause:
-        raise TablesMissing(f"the database cannot be read: {type(cause).__name__}") from cause
+        raise DatabaseUnusable(f"the database cannot be read: {type(cause).__name__}") from cause
     return missing

@@ -101,6 +101,17 @@ class TablesMissing(NotReady):
     remedy = "Please ask the people who run Airflow to run this command once; no restart is needed."
 
 
+class DatabaseUnusable(TablesMissing):
+    """The database does not answer, broke off, or refuses; ``detail`` is what its driver said."""
+
+    code = "SSO-503"
+    message = "Airflow's database could not be used just now, so this was not done."
+    remedy = (
+        "Wait a minute and try again. If it goes on, give the reference below to the people who run "
+        "Airflow: their api-server's log says under it what the database said."
+    )
+
+
 class SignInFailed(SsoError):
     """Nobody has been identified, so nothing about a person may be shown."""
 

@@ -171,8 +171,14 @@ class SsoSecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[mis
         return bool(super().update_user(user))
 
     def load_user(self, pk: int) -> Any:
-        """The user of a session cookie, if its session counts at this moment, or ``None``."""
-        return super().load_user(pk) if sessions.is_recognised(int(pk)) else None
+        """The user of a session cookie, if its session counts at this moment, or ``None``.
+
+        :raises DatabaseUnusable: when nobody can tell, which signs nobody out.
+        """
+        try:
+            return super().load_user(pk) if sessions.is_recognised(int(pk)) else None
+        except SQLAlchemyError as cause:
+            raise database.unusable(cause) from None
 
     def load_user_jwt(self, _jwt_header: Any, _jwt_data: Any) -> None:
         """Nobody: Flask-AppBuilder's own tokens belong to no session that could be ended."""

@@ -146,7 +146,7 @@ def test_every_error_tells_what_happened_and_what_to_do(leaf: type[errors.SsoErr
 
 
 def test_the_catalogue_is_complete() -> None:
-    catalogue = [101, 102, 103, 104, *range(201, 206), *range(301, 309), 401, 501, 502]
+    catalogue = [101, 102, 103, 104, *range(201, 206), *range(301, 309), 401, 501, 502, 503]
     assert sorted(errors.BY_CODE) == [f"SSO-{number}" for number in catalogue]
 
 

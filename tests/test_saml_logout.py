@@ -388,7 +388,7 @@ def test_what_could_not_be_carried_out_is_not_claimed_and_may_come_again(sign_in
         page = send(guest.stack.visitor(), request)
     finally:
         guest.stack.write("alter table sso_away rename to sso_logout_notice")
-    assert (page.status_code, facts(page)[0]) == (503, "SSO-502")
+    assert (page.status_code, facts(page)[0]) == (503, "SSO-503")
     assert "Location" not in page.headers
     assert "could not verify" not in page.text
     assert is_in(guest.visitor)

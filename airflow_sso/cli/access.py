@@ -67,7 +67,6 @@ def reactivate(options: argparse.Namespace, _loaded: LoadedConfig) -> int:
     left: dict[str, str] = {}
 
     def steps(connection: Connection, journal: Journal, user: UserRow, by: str) -> Endings:
-        register.lock(connection, user.user_id)
         source = OPERATOR
         about = _about(user)
         left.update(shutting.lift(connection, journal, about, user, source=source, reason=f"by {by}"))
@@ -92,7 +91,11 @@ def _carried_out(username: str, steps: _Steps) -> Endings | None:
 
     def with_user(connection: Connection, journal: Journal) -> Endings:
         nonlocal found
-        user = fab_users.by_username(connection, username)
+        named = fab_users.by_username(connection, username)
+        if named is not None:
+            register.lock(connection, named.user_id)
+        # Read under the lock: whoever held it until now may have shut the account, or opened it.
+        user = fab_users.by_id(connection, named.user_id) if named else None
         if user is None:
             found = False
             return ()

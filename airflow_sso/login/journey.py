@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import flask
+from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import audit, database, models, pages, role_mapping
 from airflow_sso.accounts import provisioning, sessions
@@ -36,10 +37,9 @@ def answer_refusals(route: Route) -> Route:
         try:
             return route(self, **arguments)
         except SsoError as error:
-            provider = arguments.get("provider")
-            known = provider if provider in self.doors().open else None
-            self.put_on_record(error, reference, provider=known)
-            return self.refuse(error, reference, provider=known)
+            return self._told(error, reference, arguments.get("provider"))
+        except SQLAlchemyError as cause:
+            return self._told(database.unusable(cause), reference, arguments.get("provider"))
         finally:
             sessions.leave_none_to_strangers()
 
@@ -121,6 +121,11 @@ class Journey:
         browser.remember_sign_in(response, doors.urls)
         browser.forget_restart(flask.request, response, doors.urls)
         return browser.uncached(response)
+
+    def _told(self, error: SsoError, reference: str, provider: str | None) -> flask.Response:
+        known = provider if provider in self.doors().open else None
+        self.put_on_record(error, reference, provider=known)
+        return self.refuse(error, reference, provider=known)
 
     def put_on_record(self, error: SsoError, reference: str, *, provider: str | None) -> None:
         """The audit row and the log line of a refusal."""

@@ -16,7 +16,7 @@ import flask
 from flask_appbuilder import BaseView, expose
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sso import audit, pages
+from airflow_sso import audit, database, pages
 from airflow_sso.accounts import notices, sessions
 from airflow_sso.accounts.notices import NoticeRepeated, Target
 from airflow_sso.errors import (
@@ -25,7 +25,6 @@ from airflow_sso.errors import (
     NotReady,
     ProviderUnreachable,
     SsoError,
-    TablesMissing,
     WrongIssuer,
 )
 from airflow_sso.login import browser
@@ -54,9 +53,7 @@ def answer_provider(route: Route) -> Route:
         except SsoError as error:
             return self._refused(error, reference, provider)
         except SQLAlchemyError as cause:
-            log.exception("airflow_sso: a logout notice of %s could not be carried out", provider)
-            away = TablesMissing(f"the database failed: {type(cause).__name__}")
-            return self._refused(away, reference, provider)
+            return self._refused(database.unusable(cause), reference, provider)
         finally:
             sessions.leave_none_to_strangers()
 

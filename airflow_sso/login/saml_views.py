@@ -16,11 +16,11 @@ import flask
 from flask_appbuilder import BaseView, expose
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sso import audit, pages
+from airflow_sso import audit, database, pages
 from airflow_sso.accounts import notices, sessions
 from airflow_sso.accounts.ending import Endings
 from airflow_sso.accounts.notices import NoticeRepeated
-from airflow_sso.errors import NotOurAttempt, SsoError, TablesMissing
+from airflow_sso.errors import NotOurAttempt, SsoError
 from airflow_sso.login import attempt as attempts
 from airflow_sso.login import browser
 from airflow_sso.login.attempt import Attempt
@@ -104,8 +104,7 @@ class SsoSamlView(Journey, BaseView):  # type: ignore[misc]
             obeyed = False
         except SQLAlchemyError as cause:
             # Not answered, so that nobody believes it done; the same request may come again.
-            log.exception("airflow_sso: a logout request of %s could not be carried out", name)
-            raise TablesMissing(f"the database failed: {type(cause).__name__}") from None
+            raise database.unusable(cause) from None
         answer = door.answer_logout(request, message.relay_state, obeyed=obeyed)
         response = self._answered(doors, door, answer, obeyed=obeyed)
         sessions.forget_ended(ended, response)

@@ -196,7 +196,7 @@ def not_ready_page(
         "not_ready",
         support_contact,
         **_words(error, reference),
-        command=database.MIGRATE_COMMAND if isinstance(error, TablesMissing) else None,
+        command=database.MIGRATE_COMMAND if error.code == TablesMissing.code else None,
         again_url=urls.login(),
         local_url=local_url,
     )
