@@ -7,6 +7,7 @@ this module but whether there is one and whether it could be guessed.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from configparser import ConfigParser
 from importlib import import_module
 from typing import Literal
@@ -24,6 +25,7 @@ _FAB_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManag
 _WELL_KNOWN = frozenset(
     {"temporary_key", "airflow", "secret", "secret_key", "changeme", "a_secret_key", "your_secret_key"}
 )
+_OF_FAB = ("config_file", "enable_proxy_fix", "cookie_secure", "session_backend")
 _SHORTEST = 16  # characters; Airflow's own have 24
 
 
@@ -43,6 +45,7 @@ def read() -> AirflowSettings:
         secret_keys=tuple(_secret_keys()),
         fernet=_fernet(),
         public_role=airflow_compat.public_role(),
+        names_of_the_other_line=tuple(_names_of_the_other_line()),
     )
 
 
@@ -74,6 +77,17 @@ def _secret_key(section: str, key: str) -> SecretKey:
     value = conf.get(section, key, fallback="") if is_given else ""
     is_weak = is_given and (len(value) < _SHORTEST or value.lower() in _WELL_KNOWN)
     return SecretKey(name=f"[{section}] {key}", is_given=is_given, is_weak=is_weak)
+
+
+def _names_of_the_other_line() -> Iterator[tuple[str, str]]:
+    if _IS_LINE_2:
+        moved = [(airflow_compat.AIRFLOW_3.web_section, _WEB, key) for key in ("base_url", "secret_key")]
+    else:  # which still takes those two by their older names
+        moved = []
+    other = (airflow_compat.AIRFLOW_3 if _IS_LINE_2 else airflow_compat.AIRFLOW_2).fab_section
+    for there, here, key in [*moved, *((other, _FAB, key) for key in _OF_FAB)]:
+        if _is_written(there, key) and not _is_written(here, key):
+            yield f"[{there}] {key}", f"[{here}] {key}"
 
 
 def _is_given(section: str, key: str) -> bool:

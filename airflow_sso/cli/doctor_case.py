@@ -70,6 +70,8 @@ class AirflowSettings:
     secret_keys: tuple[SecretKey, ...]
     fernet: Literal["none", "faulty", "good"]
     public_role: str | None
+    names_of_the_other_line: tuple[tuple[str, str], ...] = ()
+    """Options that are set as the other line spells them and not as this one does: how, and its name here."""
 
     @property
     def web_section(self) -> str:

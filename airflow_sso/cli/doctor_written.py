@@ -30,6 +30,8 @@ _LEFT_OVER = (
     "AUTH_OAUTH_ROLE_KEYS",
 )
 _AUTH_OAUTH = 4
+#: Of Airflow 2.11; Airflow 3 has none.
+_DEFAULT_BASE_URL = "http://localhost:8080"
 
 
 def configuration(case: Case) -> Iterator[Finding]:
@@ -64,8 +66,11 @@ def security_manager(case: Case) -> Iterator[Finding]:
             f"{file} cannot be run: {case.trouble_there}", "mend that line; no web server starts with it"
         )
     elif not case.is_security_manager_ours:
+        # Of our auth manager on 3 nobody has a token without a session of ours.
+        is_open = case.airflow.is_line_2 or case.airflow.auth_manager_kind != "ours"
         yield wrong(
-            f"{file} does not set SECURITY_MANAGER_CLASS to ours, so Airflow's own sign-in is open",
+            f"{file} does not set SECURITY_MANAGER_CLASS to ours, so Airflow shows its own sign-in, "
+            + ("which is open" if is_open else "by which nobody gets in"),
             "write in it: from airflow_sso import SsoSecurityManager; "
             "SECURITY_MANAGER_CLASS = SsoSecurityManager",
         )
@@ -79,8 +84,9 @@ def leftovers(case: Case) -> Iterator[Finding]:
     if case.set_there.get("AUTH_TYPE", _AUTH_OAUTH) != _AUTH_OAUTH:
         found.insert(0, "AUTH_TYPE")
     if found:
+        from_when = "" if case.is_security_manager_ours else " once ours is named"
         yield advice(
-            f"{', '.join(found)} in {case.webserver_config} count for nothing",
+            f"{', '.join(found)} in {case.webserver_config} count for nothing{from_when}",
             "take them out; airflow-sso import-config turns them into sso.yaml and a role mapping",
         )
     elif case.webserver_config.is_file() and not case.trouble_there:
@@ -112,6 +118,15 @@ def auth_manager(case: Case) -> Iterator[Finding]:
         )
 
 
+def other_line(case: Case) -> Iterator[Finding]:
+    """What is set by the name that the other line of Airflow has for it, and by no name that counts."""
+    for written, here in case.airflow.names_of_the_other_line:
+        yield advice(
+            f"{written} counts for nothing on Airflow {'2.11' if case.airflow.is_line_2 else '3'}",
+            f"here its name is {here}",
+        )
+
+
 def addresses(case: Case) -> Iterator[Finding]:
     """``external_url`` beside Airflow's ``base_url``: providers go by the one, cookies by the other."""
     settings, section, given = case.settings, case.airflow.web_section, case.airflow.base_url
@@ -138,6 +153,11 @@ def addresses(case: Case) -> Iterator[Finding]:
         yield fault(
             f"external_url is {ours} and {option} is {given}: signing in leads from one host to the other",
             "write the same in both",
+        )
+    elif case.airflow.is_line_2 and ours == _DEFAULT_BASE_URL:
+        yield advice(
+            f"{ours} is what {option} says when nobody sets it: signing in leads other machines nowhere",
+            "write where people reach Airflow, as external_url or there",
         )
     else:
         yield ok(f"{ours} is the address in sso.yaml and in {option}")
