@@ -177,6 +177,18 @@ def test_an_airflow_that_is_as_it_should_be_has_nothing_to_mend(it: Installation
         assert secret not in printed
 
 
+def test_every_check_stands_in_the_page() -> None:
+    page = (stacks.REPOSITORY / "docs" / "install.md").read_text()
+    table = page.partition("| check | looks at |")[2].partition("\n\n")[0]
+    told = {
+        name
+        for row in table.splitlines()
+        for name in row.split("|")[1:2]
+        for name in name.strip().split(", ")
+    }
+    assert told - {"---"} == {check.name for check in doctor.CHECKS}
+
+
 def test_people_read_the_same_in_plain_words(it: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     it.said()
     capsys.readouterr()
@@ -341,7 +353,10 @@ WRONGS: dict[str, tuple[Callable[[Installation], None], str, str, str, str]] = {
         "other line", "advice", "[api] base_url counts for nothing", "[webserver] base_url"),
     "the address of an Airflow that nobody told its own": (
         both(without(f"{WEB}__BASE_URL"), lambda it: it.sso.pop("external_url")),
-        "address", "advice", "when nobody sets it", "external_url"),
+        "address", "fault", "when nobody sets it", "where people reach Airflow"),
+    "the address that a new airflow.cfg has": (
+        both(setting(f"{WEB}__BASE_URL", "http://localhost:8080"), lambda it: it.sso.pop("external_url")),
+        "address", "advice", "when nobody sets it", "where people reach Airflow"),
     "a proxy that Airflow was not told of": (
         without(f"{FAB}__ENABLE_PROXY_FIX"), "proxy", "advice", "a proxy ends TLS", "enable_proxy_fix = True"),
     "a cookie without Secure": (
@@ -430,6 +445,7 @@ ONLY_ON_3 = {
 ONLY_ON_2 = {
     "the address as Airflow 3 names it",  # which still takes this one by its older name
     "the address of an Airflow that nobody told its own",  # 3 has none then
+    "the address that a new airflow.cfg has",
 }
 
 

@@ -133,6 +133,12 @@ def addresses(case: Case) -> Iterator[Finding]:
     assert settings is not None  # noqa: S101 (the table asks for them)
     ours = settings.external_url
     option = f"[{section}] base_url (AIRFLOW__{section.upper()}__BASE_URL)"
+    if case.airflow.is_line_2 and ours == _DEFAULT_BASE_URL == (given or ours).rstrip("/"):
+        yield (advice if given else fault)(
+            f"{ours} is what {option} says when nobody sets it: from other machines nobody signs in",
+            "write there where people reach Airflow",
+        )
+        return
     if not given:
         yield fault(f"{option} is not set", f"set it to {ours}: links and cookies of Airflow go by it")
         return
@@ -153,11 +159,6 @@ def addresses(case: Case) -> Iterator[Finding]:
         yield fault(
             f"external_url is {ours} and {option} is {given}: signing in leads from one host to the other",
             "write the same in both",
-        )
-    elif case.airflow.is_line_2 and ours == _DEFAULT_BASE_URL:
-        yield advice(
-            f"{ours} is what {option} says when nobody sets it: signing in leads other machines nowhere",
-            "write where people reach Airflow, as external_url or there",
         )
     else:
         yield ok(f"{ours} is the address in sso.yaml and in {option}")
