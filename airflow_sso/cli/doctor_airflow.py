@@ -86,7 +86,12 @@ def _names_of_the_other_line() -> Iterator[tuple[str, str]]:
         moved = []
     other = (airflow_compat.AIRFLOW_3 if _IS_LINE_2 else airflow_compat.AIRFLOW_2).fab_section
     for there, here, key in [*moved, *((other, _FAB, key) for key in _OF_FAB)]:
-        if _is_written(there, key) and not _is_written(here, key):
+        # A new airflow.cfg names every option of its own line, so it takes an environment to answer one.
+        if _in_environment(there, key):
+            is_lost = not _in_environment(here, key)
+        else:
+            is_lost = _in_file(there, key) and not _is_written(here, key)
+        if is_lost:
             yield f"[{there}] {key}", f"[{here}] {key}"
 
 
@@ -99,9 +104,15 @@ def _is_given(section: str, key: str) -> bool:
 
 
 def _is_written(section: str, key: str) -> bool:
+    return _in_environment(section, key) or _in_file(section, key)
+
+
+def _in_environment(section: str, key: str) -> bool:
     variable = f"AIRFLOW__{section.upper()}__{key.upper()}"
-    if any(os.environ.get(f"{variable}{suffix}") for suffix in ("", "_CMD", "_SECRET")):
-        return True
+    return any(os.environ.get(f"{variable}{suffix}") for suffix in ("", "_CMD", "_SECRET"))
+
+
+def _in_file(section: str, key: str) -> bool:
     return any(ConfigParser.has_option(conf, section, f"{key}{suffix}") for suffix in ("", "_cmd", "_secret"))
 
 
