@@ -35,7 +35,7 @@ $(foreach environment,$(VENV) $(VENV_2_11),$(eval $(call forget_if_moved,$(envir
 
 help:  ## this list
 	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z0-9.-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9.-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: demo-check $(VENV)/airflow-3.3.stamp  ## Airflow with sign-in and a local identity provider, on DEMO_PORT (8080) and DEMO_IDP_PORT (8081)
 	@exec $(PY) -m demo

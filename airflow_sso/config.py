@@ -189,7 +189,7 @@ def load(
         settings = Settings(
             external_url=external_url,
             providers=providers,
-            role_mapping_file=rest.role_mapping_file,
+            role_mapping_file=path.parent / rest.role_mapping_file,
             session=rest.session,
             sync=rest.sync,
             support_contact=rest.support_contact,

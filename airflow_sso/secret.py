@@ -43,7 +43,7 @@ def _from_env(name: str) -> str:
 
 def _from_file(path: str) -> str:
     try:
-        value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        value = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as cause:
         reason = getattr(cause, "strerror", None) or "it is not UTF-8 text"
         raise SecretUnavailable(f"the file {{}} cannot be read: {reason}", path) from None

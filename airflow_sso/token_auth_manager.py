@@ -6,6 +6,7 @@ every token is made by :meth:`SsoFabAuthManager.generate_jwt`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import Any
@@ -20,7 +21,9 @@ from flask import has_request_context
 
 from airflow_sso.accounts import activity, ending, minting, sessions
 from airflow_sso.accounts.register import Credential, CredentialRefused
-from airflow_sso.airflow_compat import AUTH_PREFIX
+from airflow_sso.airflow_compat import AUTH_PREFIX, webserver_config_file
+
+log = logging.getLogger(__name__)
 
 #: What the token of the request carried that is being answered; Airflow asks for another one by the user
 #: alone, who may have several sessions.
@@ -71,6 +74,12 @@ class SsoFabAuthManager(FabAuthManager):  # type: ignore[misc]
         begin = getattr(self._security_manager, "start_watching", None)
         if begin:
             begin()
+        else:
+            log.error(
+                "airflow_sso: %s is not there, or does not name SsoSecurityManager, so nobody can sign in; "
+                "airflow-sso doctor says what to write",
+                webserver_config_file(),
+            )
 
     @property
     def _security_manager(self) -> Any:

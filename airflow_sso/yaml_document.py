@@ -166,11 +166,13 @@ def parse(text: str, file: str, *, variables: Mapping[str, str] | None = None) -
 
 
 def _mend(cause: yaml.MarkedYAMLError) -> str:
-    """What is most likely meant: a pattern or ``{1}`` without quotes, or a bracket that is missing above."""
+    """Most likely meant: spaces, a pattern or ``{1}`` in quotes, or a bracket that is missing above."""
+    if "'\\t'" in str(cause.problem):
+        return "; that is a tab, and YAML takes spaces"
     if "alias" in f"{cause.context}{cause.problem}":
         return "; text that begins with a star stands in quotes: '*-admins'"
     if str(cause.problem).endswith("but got '{'"):
-        return "; text with brackets in it stands in quotes: 'team-{1}'"
+        return "; text with brackets in it stands in quotes: 'team-{1}', '${NAME}'"
     began, noticed = cause.context_mark, cause.problem_mark
     if began and noticed and "flow" in str(cause.context) and began.line != noticed.line:
         return f"; the bracket in line {began.line + 1} is not closed"

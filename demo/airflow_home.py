@@ -14,7 +14,7 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,7 +25,10 @@ SSO_AUTH_MANAGER = "airflow_sso.auth_manager.SsoFabAuthManager"
 WEBSERVER_CONFIG = REPOSITORY / "demo" / "webserver_config.py"
 
 #: Airflow 2.11 serves its UI and API by the command `webserver`, 3.x by `api-server`.
-IS_AIRFLOW_2 = version("apache-airflow").startswith("2.")
+try:
+    IS_AIRFLOW_2 = version("apache-airflow").startswith("2.")
+except PackageNotFoundError:  # `make demo` looks at its ports before anything is installed
+    IS_AIRFLOW_2 = False
 
 _MIGRATED_BY = ("apache-airflow", "apache-airflow-providers-fab", "airflow-sso")
 

@@ -92,6 +92,8 @@ def test_a_good_file_opens_every_door(file: Path) -> None:
     found = settings(loaded)
     assert found.external_url == "https://airflow.example.com"
     assert found.role_mapping_file == Path("/opt/airflow/role_mapping.yaml")
+    beside = load(file, GOOD.replace("/opt/airflow/role_mapping.yaml", "role_mapping.yaml"))
+    assert settings(beside).role_mapping_file == file.parent / "role_mapping.yaml"
     assert found.support_contact == "data-platform@example.com"
     assert list(found.providers) == ["entra", "lab"]
     entra, lab = found.providers.values()
@@ -436,6 +438,8 @@ def test_a_secret_is_looked_up_where_the_reference_says(file: Path, monkeypatch:
         assert repr(secret) == str(secret) == f"<secret from {secret.kind}: {secret.name}>"
     kept.write_text("rotated\r\n")
     assert secret.reveal() == "rotated"
+    kept.write_text(f"\ufeff{SECRET}\r\n")  # as Notepad saves it
+    assert secret.reveal() == SECRET
     kept.unlink()
     with pytest.raises(SecretUnavailable, match="cannot be read: No such file"):
         secret.reveal()
@@ -842,7 +846,8 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "only null": ("~", "must be a list of keys and values"),
     "text": ("just text", "must be a list of keys and values"),
     "a list": ("- a\n- b", "must be a list of keys and values"),
-    "a tab": ("external_url: x\nproviders:\n\t- name: x", ":3: is not valid YAML"),
+    "a tab": ("external_url: x\nproviders:\n\t- name: x", "that is a tab, and YAML takes spaces"),
+    "a variable in brackets": ("providers: [{a: ${NAME}}]", "stands in quotes: 'team-{1}', '${NAME}'"),
     "an open bracket": ("providers: [", "is not valid YAML"),
     "an open quote": ('external_url: "x', "is not valid YAML"),
     "two documents": ("a: b\n---\nc: d", "is not valid YAML"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,19 @@ def test_what_the_compose_file_asks_for_is_told_in_its_page() -> None:
     asked = set(re.findall(r"\$\{(\w+):\?see README.md\}", text))
     assert asked == set(re.findall(r"^ +([A-Z_]+)=", page, re.MULTILINE))
     assert not re.search(r"\$\{\w+(:-|\})", text), "nothing has a default that people forget"
+
+
+def test_the_image_is_built_without_what_people_keep_beside_the_files() -> None:
+    """The whole repository is what Docker is given: no secret of the compose file, nothing that git ignores."""
+    left_out = (REPOSITORY / ".dockerignore").read_text().split()
+    assert {".git", "deploy/compose/.env", "deploy/compose/secrets"} <= set(left_out)
+    ignored = (REPOSITORY / ".gitignore").read_text().split()
+    names = [one.rstrip("/") for one in ignored if not one.startswith("tests/")]
+    assert [
+        one for one in names if not any(fnmatch(one, each.removeprefix("**/")) for each in left_out)
+    ] == []
+    for needed in ("airflow_sso", "templates", "setup.cfg", "pyproject.toml", "README.md"):
+        assert not any(fnmatch(needed, each) for each in left_out)
 
 
 def test_no_example_holds_a_secret() -> None:

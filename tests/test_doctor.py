@@ -10,6 +10,8 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,7 +28,7 @@ from sqlalchemy import create_engine
 
 from airflow_sso import audit, cli, database
 from airflow_sso.accounts import break_glass
-from airflow_sso.airflow_compat import AUTH_PREFIX, IS_AIRFLOW_2, LINE
+from airflow_sso.airflow_compat import AIRFLOW_2, AIRFLOW_3, AUTH_PREFIX, IS_AIRFLOW_2, LINE
 from airflow_sso.audit import Journal
 from airflow_sso.cli import doctor, doctor_airflow, doctor_written
 from devidp.server import Handle
@@ -45,6 +47,7 @@ WEBSERVER_CONFIG = (
     "from airflow_sso import SsoSecurityManager\n\nSECURITY_MANAGER_CLASS = SsoSecurityManager\n"
 )
 WEB, FAB = LINE.web_section.upper(), LINE.fab_section.upper()
+OTHER_FAB = (AIRFLOW_3 if IS_AIRFLOW_2 else AIRFLOW_2).fab_section.upper()
 GOOD = {
     "CORE__AUTH_MANAGER": stacks.SSO_AUTH_MANAGER,
     "CORE__FERNET_KEY": Fernet.generate_key().decode(),
@@ -162,6 +165,7 @@ def test_an_airflow_that_is_as_it_should_be_has_nothing_to_mend(it: Installation
     assert code == 0
     assert {one["check"] for one in findings} >= {check.name for check in doctor.CHECKS} - {
         "moving to 3",
+        "other line",
         "directory",
         "mounts",
         "accounts",
@@ -172,6 +176,18 @@ def test_an_airflow_that_is_as_it_should_be_has_nothing_to_mend(it: Installation
         *(GOOD[name] for name in GOOD if "KEY" in name or "SECRET" in name),
     ):
         assert secret not in printed
+
+
+def test_every_check_stands_in_the_page() -> None:
+    page = (stacks.REPOSITORY / "docs" / "install.md").read_text()
+    table = page.partition("| check | looks at |")[2].partition("\n\n")[0]
+    told = {
+        name
+        for row in table.splitlines()
+        for name in row.split("|")[1:2]
+        for name in name.strip().split(", ")
+    }
+    assert told - {"---"} == {check.name for check in doctor.CHECKS}
 
 
 def test_people_read_the_same_in_plain_words(it: Installation, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,6 +270,11 @@ def another_issuer(it: Installation) -> None:
     provider(it, issuer=f"{it.idp.url.replace('localhost', '127.0.0.1')}/generic")
 
 
+def another_tenant(it: Installation) -> None:
+    entry = stacks.entra(it.idp.url, tenant_id="99999999-0000-cccc-1111-dddd2222eeee")
+    it.sso["providers"].append(entry)
+
+
 def no_metadata(it: Installation) -> None:
     provider(it, 1, metadata_url=f"{it.idp.url}/nothing-here")
 
@@ -276,7 +297,12 @@ WRONGS: dict[str, tuple[Callable[[Installation], None], str, str, str, str]] = {
     "no webserver_config.py": (
         python(None), "security manager", "wrong", "shows its own password form", "config_file"),
     "another security manager": (
-        python("AUTH_TYPE = 1\n"), "security manager", "wrong", "sign-in is open", "SsoSecurityManager"),
+        python("AUTH_TYPE = 1\n"), "security manager", "wrong",
+        "own sign-in, which is open" if IS_AIRFLOW_2 else "own sign-in, by which nobody gets in",
+        "SsoSecurityManager"),
+    "another security manager beside Airflow's own auth manager": (
+        both(python("AUTH_TYPE = 1\n"), setting("CORE__AUTH_MANAGER", stacks.STOCK_AUTH_MANAGER)),
+        "security manager", "wrong", "own sign-in, which is open", "SsoSecurityManager"),
     "a webserver_config.py that does not run": (
         python("x = (\n"), "security manager", "wrong", "cannot be run: line 1", "mend that line"),
     "a webserver_config.py that raises": (
@@ -284,6 +310,8 @@ WRONGS: dict[str, tuple[Callable[[Installation], None], str, str, str, str]] = {
     "an old sign-in": (
         python(WEBSERVER_CONFIG + "OAUTH_PROVIDERS = [{}]\n"),
         "left over", "advice", "OAUTH_PROVIDERS", "import-config"),
+    "an old sign-in that is in use": (
+        python("OAUTH_PROVIDERS = [{}]\n"), "left over", "advice", "once ours is named", "import-config"),
     "another AUTH_TYPE": (
         python(WEBSERVER_CONFIG + "AUTH_TYPE = 1\n"), "left over", "advice", "AUTH_TYPE", "take them out"),
     "two places": (
@@ -317,6 +345,19 @@ WRONGS: dict[str, tuple[Callable[[Installation], None], str, str, str, str]] = {
         setting(f"{WEB}__BASE_URL", f"{URL}/auth"), "address", "wrong", "ends with /auth", URL),
     "/auth in external_url": (
         written(external_url=f"{URL}/auth"), "configuration", "wrong", "must not contain /auth", "lint"),
+    "an option as the other line of Airflow names it": (
+        both(without(f"{FAB}__COOKIE_SECURE"), setting(f"{OTHER_FAB}__COOKIE_SECURE", "True")),
+        "other line", "advice", f"[{OTHER_FAB.lower()}] cookie_secure counts for nothing",
+        f"[{FAB.lower()}] cookie_secure"),
+    "the address as Airflow 3 names it": (
+        both(without("WEBSERVER__BASE_URL"), setting("API__BASE_URL", URL)),
+        "other line", "advice", "[api] base_url counts for nothing", "[webserver] base_url"),
+    "the address of an Airflow that nobody told its own": (
+        both(without(f"{WEB}__BASE_URL"), lambda it: it.sso.pop("external_url")),
+        "address", "fault", "when nobody sets it", "where people reach Airflow"),
+    "the address that a new airflow.cfg has": (
+        both(setting(f"{WEB}__BASE_URL", "http://localhost:8080"), lambda it: it.sso.pop("external_url")),
+        "address", "advice", "when nobody sets it", "where people reach Airflow"),
     "a proxy that Airflow was not told of": (
         without(f"{FAB}__ENABLE_PROXY_FIX"), "proxy", "advice", "a proxy ends TLS", "enable_proxy_fix = True"),
     "a cookie without Secure": (
@@ -345,6 +386,8 @@ WRONGS: dict[str, tuple[Callable[[Installation], None], str, str, str, str]] = {
     "a weakened check": (
         lambda it: provider(it, 1, insecure_unsigned_logout=True), "weakened", "advice",
         "insecure_unsigned_logout", "take it out"),
+    "no tables of Airflow's own": (
+        sql("drop table ab_user"), "tables", "fault", "Airflow's own tables", "airflow db migrate"),
     "no tables": (
         sql("drop table alembic_version_sso", "drop table sso_mapping"), "tables", "fault", "not there",
         "airflow-sso db upgrade"),
@@ -370,7 +413,8 @@ WRONGS: dict[str, tuple[Callable[[Installation], None], str, str, str, str]] = {
         wrong_password, "configuration", "wrong", "NOBODY_SET_THIS", "lint"),
     "a provider that does not answer": (unreachable, "providers", "fault", "generic: discovery", "curl"),
     "another issuer": (another_issuer, "providers", "fault", "its issuer is", "another issuer"),
-    "no metadata": (no_metadata, "providers", "fault", "lab-saml: metadata", "curl"),
+    "no metadata": (no_metadata, "providers", "fault", "lab-saml: metadata", "metadata_url of its entry; from here: curl"),
+    "another tenant": (another_tenant, "providers", "fault", "entra: discovery", "look at tenant_id"),
     "credentials that the directory refuses": (
         directory_of_strangers, "directory", "fault", "the directory of entra", "Renew the credentials"),
     "a canary that is not there": (
@@ -399,9 +443,14 @@ ONLY_ON_3 = {
     "a token key that is made up",
     "a short token key",
 }
+ONLY_ON_2 = {
+    "the address as Airflow 3 names it",  # which still takes this one by its older name
+    "the address of an Airflow that nobody told its own",  # 3 has none then
+    "the address that a new airflow.cfg has",
+}
 
 
-@pytest.mark.parametrize("name", sorted(set(WRONGS) - (ONLY_ON_3 if IS_AIRFLOW_2 else set())))
+@pytest.mark.parametrize("name", sorted(set(WRONGS) - (ONLY_ON_3 if IS_AIRFLOW_2 else ONLY_ON_2)))
 def test_what_is_wrong_is_said_with_its_mend(it: Installation, name: str) -> None:
     change, check, level, what, mend = WRONGS[name]
     change(it)
@@ -450,6 +499,18 @@ def test_replicas_compare_their_secrets_by_a_mark(it: Installation) -> None:
     assert {name for name in here if there[name] != here[name]} == {changed}
     it.set(f"{WEB}__SECRET_KEY", "another-secret-of-a-good-length ")
     assert marks()[changed] != there[changed], "a space more is another secret"
+
+
+@only_on_3("these options have no older name")
+def test_what_airflow_says_of_older_names_is_not_among_what_a_machine_reads(
+    it: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.said("--offline")
+    monkeypatch.setenv("AIRFLOW__WEBSERVER__BASE_URL", GOOD["API__BASE_URL"])
+    monkeypatch.delenv("AIRFLOW__API__BASE_URL")
+    command = [sys.executable, "-m", "airflow_sso.cli", "urls", "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert set(json.loads(ran.stdout)) == {"generic", "lab-saml"}
 
 
 def test_offline_asks_nobody(it: Installation) -> None:
@@ -521,6 +582,23 @@ def test_accounts_of_a_provider_that_was_renamed_are_counted(it: Installation) -
     it.write(account, "b" * 64, "oidc:gone")
     (told,) = but_ok(it.said("--offline")[1])
     assert told["what"].startswith("1 account is of oidc:gone")
+    assert "authority:" in told["mend"]
+    it.write("update sso_account set authority = 'entra:public:a-tenant' where authority = 'oidc:gone'")
+    (told,) = but_ok(it.said("--offline")[1])
+    assert "tenant_id: a-tenant and cloud: public" in told["mend"]
+    it.write("update sso_account set authority = 'pingone:an-environment' where authority like 'entra:%'")
+    (told,) = but_ok(it.said("--offline")[1])
+    assert "environment_id: an-environment" in told["mend"]
+
+
+def test_accounts_of_an_entry_with_a_fault_are_not_called_strangers(it: Installation) -> None:
+    account = """insert into sso_account (identity_key, authority, subject, user_id, provider, created_at,
+        given_roles, facts) values (?, 'oidc:generic', '1', 900, 'old', '2026-01-01 00:00:00', '[]', '{}')"""
+    it.write(account, "a" * 64)
+    wrong_password(it)
+    _, findings, _ = it.said("--offline")
+    assert [one["level"] for one in findings if one["check"] == "accounts"] == ["skipped"]
+    assert [one["check"] for one in but_ok(findings)] == ["configuration"]
 
 
 def test_a_check_that_breaks_off_hides_no_other(it: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from scripts import matrix
 from scripts.matrix import Cell
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CELLS = matrix.cells()
@@ -128,3 +130,20 @@ def test_a_python_that_cannot_carry_an_environment_is_refused_in_words(tmp_path:
         assert f"Airflow {airflow} runs on any of 3.99 3.98" in bad.stderr
         assert f"is Python {here}" in bad.stderr
         assert f"{variable} is set to" in bad.stderr
+
+
+def test_the_demo_looks_at_its_ports_before_anything_is_installed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        taken = somebody.getsockname()[1]
+        free, other = free_port(), free_port()
+        for port, code, said in ((free, 0, ""), (taken, 2, f"port {taken} is in use")):
+            ran = subprocess.run(
+                [sys.executable, "-S", "-m", "demo", "--check"],  # without site-packages
+                cwd=REPOSITORY,
+                env={**os.environ, "DEMO_PORT": str(port), "DEMO_IDP_PORT": str(other), "PYTHONPATH": ""},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (ran.returncode, ran.stderr) == (code, "")
+            assert said in ran.stdout

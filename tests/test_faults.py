@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
@@ -451,6 +452,21 @@ def test_a_local_password_opens_nothing_else(act: Act) -> None:
     assert visitor.who() is None
     asked = "/api/v1/pools" if IS_AIRFLOW_2 else "/ui/auth/me"
     assert not asked_anew(act.stack, "GET", asked, auth=tuple(ADMIN.values())).ok
+
+
+@only_on_3("there our auth manager is Airflow's own")
+def test_an_auth_manager_beside_another_sign_in_says_so_at_start(caplog: pytest.LogCaptureFixture) -> None:
+    from airflow_sso.auth_manager import SsoFabAuthManager
+
+    begun: list[str] = []
+    manager = SsoFabAuthManager()
+    manager._watch()
+    assert "does not name SsoSecurityManager, so nobody can sign in" in caplog.text
+    caplog.clear()
+    ours = SimpleNamespace(start_watching=lambda: begun.append("watching"))
+    manager.flask_app = SimpleNamespace(appbuilder=SimpleNamespace(sm=ours))
+    manager._watch()
+    assert (caplog.text, begun) == ("", ["watching"])
 
 
 @on(Scene(a_stock_airflow))

@@ -67,9 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _log_beside_the_output() -> None:
     """Airflow logs to standard output, where a command's own words and its JSON belong.
 
-    It logs Python's warnings there, too: about its own libraries, of no use to whoever runs a command.
+    It logs Python's warnings there, too: about its own libraries, and about options by their older names, of
+    no use to whoever runs a command.
     """
     if not sys.warnoptions:
+        # As python -W ignore does it: otherwise Airflow, which is imported later, asks for its own again.
+        sys.warnoptions.append("ignore")
+    if sys.warnoptions == ["ignore"]:
         warnings.simplefilter("ignore")
     for name, level in (("airflow_sso", logging.INFO), ("alembic", logging.WARNING)):
         log = logging.getLogger(name)

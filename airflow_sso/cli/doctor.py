@@ -30,6 +30,7 @@ CHECKS = (
     Check("security manager", doctor_written.security_manager),
     Check("left over", doctor_written.leftovers),
     Check("auth manager", doctor_written.auth_manager),
+    Check("other line", doctor_written.other_line),
     Check("address", doctor_written.addresses, "settings"),
     Check("proxy", doctor_written.proxy, "settings"),
     Check("secret keys", doctor_written.airflows_secrets),

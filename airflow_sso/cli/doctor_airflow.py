@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from configparser import ConfigParser
 from importlib import import_module
 from typing import Literal
@@ -25,6 +26,7 @@ _FAB_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManag
 _WELL_KNOWN = frozenset(
     {"temporary_key", "airflow", "secret", "secret_key", "changeme", "a_secret_key", "your_secret_key"}
 )
+_OF_FAB = ("config_file", "enable_proxy_fix", "cookie_secure", "session_backend")
 _SHORTEST = 16  # characters; Airflow's own have 24
 
 
@@ -45,6 +47,7 @@ def read() -> AirflowSettings:
         fernet=_fernet(),
         fernet_mark=_mark("[core] fernet_key", conf.get("core", "fernet_key", fallback="")),
         public_role=airflow_compat.public_role(),
+        names_of_the_other_line=tuple(_names_of_the_other_line()),
     )
 
 
@@ -85,6 +88,22 @@ def _mark(name: str, secret: str) -> str:
     return hashlib.scrypt(secret.encode(), salt=salt, n=2**14, r=8, p=1, dklen=4).hex()
 
 
+def _names_of_the_other_line() -> Iterator[tuple[str, str]]:
+    if _IS_LINE_2:
+        moved = [(airflow_compat.AIRFLOW_3.web_section, _WEB, key) for key in ("base_url", "secret_key")]
+    else:  # which still takes those two by their older names
+        moved = []
+    other = (airflow_compat.AIRFLOW_3 if _IS_LINE_2 else airflow_compat.AIRFLOW_2).fab_section
+    for there, here, key in [*moved, *((other, _FAB, key) for key in _OF_FAB)]:
+        # A new airflow.cfg names every option of its own line, so it takes an environment to answer one.
+        if _in_environment(there, key):
+            is_lost = not _in_environment(here, key)
+        else:
+            is_lost = _in_file(there, key) and not _is_written(here, key)
+        if is_lost:
+            yield f"[{there}] {key}", f"[{here}] {key}"
+
+
 def _is_given(section: str, key: str) -> bool:
     """Whether somebody set it, also by its older name: else Airflow makes one up, for itself alone."""
     older = getattr(conf, "deprecated_options", {}).get((section, key))
@@ -94,9 +113,15 @@ def _is_given(section: str, key: str) -> bool:
 
 
 def _is_written(section: str, key: str) -> bool:
+    return _in_environment(section, key) or _in_file(section, key)
+
+
+def _in_environment(section: str, key: str) -> bool:
     variable = f"AIRFLOW__{section.upper()}__{key.upper()}"
-    if any(os.environ.get(f"{variable}{suffix}") for suffix in ("", "_CMD", "_SECRET")):
-        return True
+    return any(os.environ.get(f"{variable}{suffix}") for suffix in ("", "_CMD", "_SECRET"))
+
+
+def _in_file(section: str, key: str) -> bool:
     return any(ConfigParser.has_option(conf, section, f"{key}{suffix}") for suffix in ("", "_cmd", "_secret"))
 
 

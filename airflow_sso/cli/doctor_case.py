@@ -75,6 +75,8 @@ class AirflowSettings:
     fernet: Literal["none", "faulty", "good"]
     fernet_mark: str
     public_role: str | None
+    names_of_the_other_line: tuple[tuple[str, str], ...] = ()
+    """Options that are set as the other line spells them and not as this one does: how, and its name here."""
 
     @property
     def web_section(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import func, select
+from sqlalchemy import func, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sso import airflow_compat, database, in_force, migrating, models, yaml_document
@@ -18,10 +18,16 @@ from airflow_sso.errors import ConfigurationFaulty
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.role_mapping import BUILT_IN_ROLES, understand
 
+#: On 3 it makes ours as well.
+_AND_OURS = ", and then airflow-sso db upgrade" if airflow_compat.IS_AIRFLOW_2 else ""
+
 
 def tables(_case: Case) -> Iterator[Finding]:
     """Whether they are there, and of this version."""
     try:
+        if not inspect(airflow_compat.engine()).has_table("ab_user"):
+            yield fault("Airflow's own tables are not there", f"airflow db migrate{_AND_OURS}")
+            return
         state = migrating.state()
         missing = database.missing_parts(airflow_compat.engine()) if state.is_done else []
     except SQLAlchemyError as cause:
@@ -108,6 +114,9 @@ def strangers(case: Case) -> Iterator[Finding]:
     """Accounts of a provider that is not configured any more, or whose account key changed."""
     settings = case.settings
     assert settings is not None  # noqa: S101 (the table asks for them)
+    if case.loaded.shut:  # whose are theirs is not known
+        yield Finding("skipped", "not looked at: an entry of sso.yaml has faults")
+        return
     known = {vendor_of(one).authority(one) for one in settings.providers.values()}
     columns = models.accounts.c
     query = select(columns.authority, func.count()).group_by(columns.authority)
@@ -118,5 +127,16 @@ def strangers(case: Case) -> Iterator[Finding]:
             people = "1 account is" if number == 1 else f"{number:,} accounts are"
             yield advice(
                 f"{people} of {authority}, which no provider in sso.yaml stands for: they get in no more",
-                "if its entry was renamed, write authority: with this value into it",
+                _as_it_was(authority),
             )
+
+
+def _as_it_was(authority: str) -> str:
+    """What an entry must say so that the accounts of `authority` are its own."""
+    vendor, _, rest = authority.partition(":")
+    if vendor == "entra":
+        cloud, _, tenant = rest.partition(":")
+        return f"if they are to get in, an entry needs tenant_id: {tenant} and cloud: {cloud}"
+    if vendor == "pingone":
+        return f"if they are to get in, an entry needs environment_id: {rest}"
+    return "if its entry was renamed, write authority: with this value into it"

@@ -6,6 +6,7 @@ anybody in. A secret is used where the directory asks for it, and never shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -40,6 +41,8 @@ _DIRECTORY_PATIENCE = 10.0  # seconds; a token and one question
 #: Nobody: a directory that says so has let us ask.
 _NOBODY = "00000000-0000-4000-8000-000000000000"
 _MOST_GROUPS = 20
+#: Entra says 400 of a tenant that it does not know.
+_NOTHING_THERE = re.compile(r": HTTP (400|404) from ")
 
 
 def providers(case: Case) -> Iterator[Finding]:
@@ -54,14 +57,20 @@ def providers(case: Case) -> Iterator[Finding]:
             elif isinstance(asked, OidcProvider):
                 yield from _oidc(asked)
         except SsoError as cause:
-            yield fault(
-                f"{name}: {cause.detail}",
-                "the address, the proxy and the CA bundle (http:) of its entry; from here:"
-                f" curl -sv {_published_at(asked) or '(its metadata_file)'}"
-                if isinstance(cause, ProviderUnreachable)
-                else "its entry in sso.yaml names another issuer, tenant or environment than answers there",
-            )
+            yield fault(f"{name}: {cause.detail}", _mend(cause, asked))
         yield from _clock(asked)
+
+
+def _mend(cause: SsoError, provider: Provider) -> str:
+    if not isinstance(cause, ProviderUnreachable):
+        return "its entry in sso.yaml names another issuer, tenant or environment than answers there"
+    look = f"from here: curl -sv {_published_at(provider) or '(its metadata_file)'}"
+    if _NOTHING_THERE.search(cause.detail):
+        return (
+            "somebody answers, and has nothing at that address: look at tenant_id, environment_id, issuer or "
+            f"metadata_url of its entry; {look}"
+        )
+    return f"the address, the proxy and the CA bundle (http:) of its entry; {look}"
 
 
 def _impatient(provider: Provider) -> Provider:

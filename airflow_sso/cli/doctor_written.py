@@ -30,6 +30,8 @@ _LEFT_OVER = (
     "AUTH_OAUTH_ROLE_KEYS",
 )
 _AUTH_OAUTH = 4
+#: Of Airflow 2.11; Airflow 3 has none.
+_DEFAULT_BASE_URL = "http://localhost:8080"
 
 
 def configuration(case: Case) -> Iterator[Finding]:
@@ -64,8 +66,11 @@ def security_manager(case: Case) -> Iterator[Finding]:
             f"{file} cannot be run: {case.trouble_there}", "mend that line; no web server starts with it"
         )
     elif not case.is_security_manager_ours:
+        # Of our auth manager on 3 nobody has a token without a session of ours.
+        is_open = case.airflow.is_line_2 or case.airflow.auth_manager_kind != "ours"
         yield wrong(
-            f"{file} does not set SECURITY_MANAGER_CLASS to ours, so Airflow's own sign-in is open",
+            f"{file} does not set SECURITY_MANAGER_CLASS to ours, so Airflow shows its own sign-in, "
+            + ("which is open" if is_open else "by which nobody gets in"),
             "write in it: from airflow_sso import SsoSecurityManager; "
             "SECURITY_MANAGER_CLASS = SsoSecurityManager",
         )
@@ -79,8 +84,9 @@ def leftovers(case: Case) -> Iterator[Finding]:
     if case.set_there.get("AUTH_TYPE", _AUTH_OAUTH) != _AUTH_OAUTH:
         found.insert(0, "AUTH_TYPE")
     if found:
+        from_when = "" if case.is_security_manager_ours else " once ours is named"
         yield advice(
-            f"{', '.join(found)} in {case.webserver_config} count for nothing",
+            f"{', '.join(found)} in {case.webserver_config} count for nothing{from_when}",
             "take them out; airflow-sso import-config turns them into sso.yaml and a role mapping",
         )
     elif case.webserver_config.is_file() and not case.trouble_there:
@@ -112,12 +118,27 @@ def auth_manager(case: Case) -> Iterator[Finding]:
         )
 
 
+def other_line(case: Case) -> Iterator[Finding]:
+    """What is set by the name that the other line of Airflow has for it, and by no name that counts."""
+    for written, here in case.airflow.names_of_the_other_line:
+        yield advice(
+            f"{written} counts for nothing on Airflow {'2.11' if case.airflow.is_line_2 else '3'}",
+            f"here its name is {here}",
+        )
+
+
 def addresses(case: Case) -> Iterator[Finding]:
     """``external_url`` beside Airflow's ``base_url``: providers go by the one, cookies by the other."""
     settings, section, given = case.settings, case.airflow.web_section, case.airflow.base_url
     assert settings is not None  # noqa: S101 (the table asks for them)
     ours = settings.external_url
     option = f"[{section}] base_url (AIRFLOW__{section.upper()}__BASE_URL)"
+    if case.airflow.is_line_2 and ours == _DEFAULT_BASE_URL == (given or ours).rstrip("/"):
+        yield (advice if given else fault)(
+            f"{ours} is what {option} says when nobody sets it: from other machines nobody signs in",
+            "write there where people reach Airflow",
+        )
+        return
     if not given:
         yield fault(f"{option} is not set", f"set it to {ours}: links and cookies of Airflow go by it")
         return
