@@ -315,7 +315,7 @@ WRONGS: dict[str, tuple[Callable[[Installation], None], str, str, str, str]] = {
     "/auth in base_url": (
         setting(f"{WEB}__BASE_URL", f"{URL}/auth"), "address", "wrong", "ends with /auth", URL),
     "/auth in external_url": (
-        written(external_url=f"{URL}/auth"), "configuration", "wrong", "must not contain /auth", "lint"),
+        written(external_url=f"{URL}/auth"), "configuration", "wrong", "must not end with /auth", "lint"),
     "a proxy that Airflow was not told of": (
         without(f"{FAB}__ENABLE_PROXY_FIX"), "proxy", "advice", "a proxy ends TLS", "enable_proxy_fix = True"),
     "a cookie without Secure": (
