@@ -122,24 +122,15 @@ def cookie_path() -> str:
 
 
 def engine() -> Any:
-    """The engine of the metadata database, which behaves as SQLAlchemy 2.0's does on every line."""
+    """The engine of the metadata database.
+
+    Airflow 2.11 asks SQLAlchemy 1.4 for one that commits nothing by itself, as 2.0's does not either.
+    """
     from airflow import settings
 
     if settings.engine is None:
         settings.configure_orm()
-    return _as_in_sqlalchemy_2(settings.engine) if IS_AIRFLOW_2 else settings.engine
-
-
-def _as_in_sqlalchemy_2(legacy: Any) -> Any:
-    """SQLAlchemy 1.4's engine commits by itself in places; its other face, on the same pool, does not."""
-    from sqlalchemy.future import Engine
-
-    face = getattr(legacy, "_airflow_sso_face", None)
-    if face is None:
-        face = legacy._airflow_sso_face = Engine(
-            legacy.pool, legacy.dialect, legacy.url, hide_parameters=legacy.hide_parameters
-        )
-    return face
+    return settings.engine
 
 
 def scoped_session(security_manager: Any) -> Any:

@@ -140,7 +140,7 @@ def it(
 ) -> Iterator[Installation]:
     """An Airflow that is as it should be."""
     url = migrated_database.copy(tmp_path / "airflow.db").url
-    monkeypatch.setattr(airflow_settings, "engine", create_engine(url))
+    monkeypatch.setattr(airflow_settings, "engine", create_engine(url, future=True))
     monkeypatch.setenv("TEST_CLIENT_SECRET", DEFAULT_CLIENT_SECRET)
     made = Installation(tmp_path, monkeypatch, capsys, idp)
     made.write(
