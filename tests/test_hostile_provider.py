@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from devidp.server import Handle
 from tests import stack as stacks
 from tests.databases import Database
@@ -261,7 +262,10 @@ def test_rotated_keys_are_fetched_but_not_without_limit(
             for same_kid in (False, True, False):
                 drive.control("POST", "keys/rotate", {"publish": True, "same_kid": same_kid})
                 get_in(stack, "generic")
-            drive.control("POST", "keys/rotate", {"publish": True})
-            assert refused(stack, "generic")[0] == "SSO-201"
+            codes = []
+            for _ in range(6 if IS_AIRFLOW_2 else 1):  # of two processes each may fetch as often
+                drive.control("POST", "keys/rotate", {"publish": True})
+                codes.append(facts(stack.visitor().sign_in("vera", "generic"))[0])
+            assert "SSO-201" in codes
         finally:
             stack.stop()
