@@ -18,6 +18,9 @@ from airflow_sso.config import LoadedConfig, Settings
 from airflow_sso.config_location import LocationUnclear
 from airflow_sso.oidc_settings import EntraOidc
 from airflow_sso.secret import Secret, SecretUnavailable
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 SECRET = "the-value-of-the-secret"
 GOOD = """\

@@ -13,6 +13,9 @@ import pytest
 
 from scripts import matrix
 from scripts.matrix import Cell
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CELLS = matrix.cells()

@@ -17,8 +17,9 @@ import pytest
 from airflow_sso import cli, config, yaml_document
 from airflow_sso.airflow_compat import IS_AIRFLOW_2, LINE
 from airflow_sso.role_mapping import BUILT_IN_ROLES, understand
+from tests.lines import both_lines
 
-pytestmark = pytest.mark.usefixtures("command_log")
+pytestmark = [both_lines, pytest.mark.usefixtures("command_log")]
 
 TENANT = "11112222-aaaa-bbbb-cccc-3333dddd4444"
 ENVIRONMENT = "99998888-eeee-4fff-8000-777766665555"
