@@ -122,9 +122,9 @@ def cookie_path() -> str:
 
 
 def engine() -> Any:
-    """The engine of the metadata database, which behaves as SQLAlchemy 2.0's does on every line.
+    """The engine of the metadata database, asked for right before it is used (:mod:`.metadata_engine`).
 
-    Asked for right before it is used: within a request, see :mod:`~airflow_sso.metadata_engine`.
+    Airflow 2.11 asks SQLAlchemy 1.4 for one that commits nothing by itself, as 2.0's does not either.
     """
     from airflow import settings
 
@@ -133,8 +133,7 @@ def engine() -> Any:
     if settings.engine is None:
         settings.configure_orm()
     metadata_engine.give_back_shared_connection(settings.Session)
-    whole = metadata_engine.as_in_sqlalchemy_2(settings.engine) if IS_AIRFLOW_2 else settings.engine
-    return metadata_engine.read_committed(whole)
+    return metadata_engine.read_committed(settings.engine)
 
 
 def scoped_session(security_manager: Any) -> Any:

@@ -262,7 +262,7 @@ def _external_url(document: Document, data: dict[str, Any], default: str | None)
     host = parts.netloc.lower().removesuffix(f":{default_port}")
     stripped = f"{parts.scheme}://{host}{parts.path}".rstrip("/")
     if stripped.endswith("/auth"):
-        document.add(("external_url",), "must not contain /auth; Airflow adds it by itself")
+        document.add(("external_url",), "must not end with /auth, which Airflow 3 adds by itself")
         return None
     return stripped
 

@@ -81,7 +81,7 @@ class ConfigurationFaulty(NotReady):
     code = "SSO-501"
     message = "Airflow's single sign-on is not set up correctly, so nobody can sign in at the moment."
     remedy = (
-        "Please tell the people who run Airflow. They find every fault in the api-server's log under "
+        "Please tell the people who run Airflow. They find every fault in the web server's log under "
         "the reference below, and with the command airflow-sso lint."
     )
 

@@ -13,19 +13,6 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 
-def as_in_sqlalchemy_2(legacy: Any) -> Any:
-    """SQLAlchemy 1.4's engine commits by itself in places; its other face does not."""
-    from sqlalchemy.future import Engine
-
-    face = getattr(legacy, "_airflow_sso_face", None)
-    if face is None:
-        face = legacy._airflow_sso_face = Engine(
-            legacy.pool, legacy.dialect, legacy.url, hide_parameters=legacy.hide_parameters
-        )
-    face.pool = legacy.pool  # Airflow replaces it, after a fork say
-    return face
-
-
 def read_committed(engine: Any) -> Any:
     """PostgreSQL at READ COMMITTED, whatever the configuration, the role or the server says.
 

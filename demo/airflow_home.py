@@ -223,20 +223,23 @@ class AirflowHome:
             **({} if grace is None else {"grace": grace}),
         )
 
-    @property
-    def fewest_workers(self) -> int:
-        """Of 2.11 two: its watch over one takes a child of the loading master for it, and stops that."""
-        return 2 if self.is_airflow_2 else 1
-
     def start_api_server(self, *, port: int | None = None, workers: int = 1) -> Process:
         """Another `port` makes a second replica on the same database."""
-        name = "api-server" if port in (None, self.port) else f"api-server-{port}"
-        workers = max(workers, self.fewest_workers)
+        return self.start(self._server_name(port), *self.api_server_arguments(port=port, workers=workers))
+
+    def api_server_arguments(self, *, port: int | None = None, workers: int = 1) -> list[str]:
+        """What :meth:`start_api_server` tells ``airflow``."""
+        if self.is_airflow_2:
+            # Its watch over a single worker takes a child of the loading master for it, and stops the master.
+            workers = max(workers, 2)
         chosen = ["--host", "127.0.0.1", "--port", str(port or self.port), "--workers", str(workers)]
         if self.is_airflow_2:
-            pid_file = str(self.path / f"{name}.pid")
-            return self.start(name, "webserver", *map(_of_webserver, chosen), "--pid", pid_file)
-        return self.start(name, "api-server", *chosen)
+            pid_file = str(self.path / f"{self._server_name(port)}.pid")
+            return ["webserver", *map(_of_webserver, chosen), "--pid", pid_file]
+        return ["api-server", *chosen]
+
+    def _server_name(self, port: int | None) -> str:
+        return "api-server" if port in (None, self.port) else f"api-server-{port}"
 
     def start_scheduler(self) -> Process:
         # It would serve task logs on a fixed port; the api-server reads them from the disk.

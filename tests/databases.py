@@ -43,7 +43,7 @@ class Database:
 def engine_of(url: str) -> Engine:
     """An engine that keeps no connection, and waits for others as long as Airflow's own commands may take."""
     wait = {"timeout": 60} if url.startswith("sqlite") else {}
-    return create_engine(url, poolclass=NullPool, connect_args=wait)
+    return create_engine(url, poolclass=NullPool, connect_args=wait, future=True)
 
 
 @contextmanager

@@ -12,6 +12,10 @@ from airflow_sso.airflow_compat import AUTH_PREFIX, IS_AIRFLOW_2
 #: What stands before every path of the REST API.
 API = "/api/v1" if IS_AIRFLOW_2 else "/api/v2"
 
+#: Of how many processes a server is that was started with one worker. Each has read a provider's documents
+#: for itself, has its own allowance of fetching them anew, and its own of writing down what strangers do.
+PROCESSES = 2 if IS_AIRFLOW_2 else 1
+
 
 def route(path: str) -> str:
     """A path of ours as 3.x has it, on the line that is tested; :meth:`Stack.route` is of one Airflow."""

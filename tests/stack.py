@@ -310,7 +310,9 @@ class Visitor(requests.Session):
         page = self.at("/users/userinfo/")
         token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
         fields = {"csrf_token": token[1] if token else ""}
-        return self.post(f"{self.stack.url}/logout/", data=fields, timeout=30, **options)
+        # Over https Airflow looks where the form was.
+        sent_from = {"Referer": page.url}
+        return self.post(f"{self.stack.url}/logout/", data=fields, headers=sent_from, timeout=30, **options)
 
     def who(self) -> str | None:
         """Who Airflow's API thinks this is."""

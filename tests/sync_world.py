@@ -300,7 +300,7 @@ def world_in(url: str) -> Iterator[World]:
     """A world of its own in this migrated database; Airflow's engine is this one meanwhile."""
     from airflow import settings
 
-    engine = create_engine(url)
+    engine = create_engine(url, future=True)  # as Airflow 2.11 makes its own
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")

@@ -9,6 +9,9 @@ import pytest
 
 from airflow_sso.audit import Journal, Subject
 from airflow_sso.errors import NotOurAttempt
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,10 @@ from airflow_sso.identity import Identity
 from airflow_sso.login.claims import to_identity
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.oidc_settings import EntraOidc, GenericOidc
+from tests.lines import both_lines
 from tests.tokens import ABSENT, CLIENT_ID, verified
+
+pytestmark = both_lines
 
 TENANT = "aaaabbbb-0000-cccc-1111-dddd2222eeee"
 OID = "00aa00aa-bb11-cc22-dd33-44ee44ee44ee"

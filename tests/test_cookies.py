@@ -9,6 +9,9 @@ import pytest
 
 from airflow_sso.login import attempt, browser
 from airflow_sso.urls import Urls
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 
 def bound(urls: Urls) -> Morsel[str]:

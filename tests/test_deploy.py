@@ -19,6 +19,9 @@ from airflow_sso import config, yaml_document
 from airflow_sso.role_mapping import BUILT_IN_ROLES, understand
 from demo import airflow_home
 from demo.airflow_home import REPOSITORY
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 DEPLOY = REPOSITORY / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())

@@ -144,7 +144,7 @@ def it(
 ) -> Iterator[Installation]:
     """An Airflow that is as it should be."""
     url = migrated_database.copy(tmp_path / "airflow.db").url
-    monkeypatch.setattr(airflow_settings, "engine", create_engine(url))
+    monkeypatch.setattr(airflow_settings, "engine", create_engine(url, future=True))
     monkeypatch.setenv("TEST_CLIENT_SECRET", DEFAULT_CLIENT_SECRET)
     made = Installation(tmp_path, monkeypatch, capsys, idp)
     made.write(
@@ -344,7 +344,7 @@ WRONGS: dict[str, tuple[Callable[[Installation], None], str, str, str, str]] = {
     "/auth in base_url": (
         setting(f"{WEB}__BASE_URL", f"{URL}/auth"), "address", "wrong", "ends with /auth", URL),
     "/auth in external_url": (
-        written(external_url=f"{URL}/auth"), "configuration", "wrong", "must not contain /auth", "lint"),
+        written(external_url=f"{URL}/auth"), "configuration", "wrong", "must not end with /auth", "lint"),
     "an option as the other line of Airflow names it": (
         both(without(f"{FAB}__COOKIE_SECURE"), setting(f"{OTHER_FAB}__COOKIE_SECURE", "True")),
         "other line", "advice", f"[{OTHER_FAB.lower()}] cookie_secure counts for nothing",

@@ -14,7 +14,10 @@ import pytest
 
 from scripts import matrix
 from scripts.matrix import Cell
+from tests.lines import both_lines
 from tests.ports import free_port
+
+pytestmark = both_lines
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CELLS = matrix.cells()

@@ -10,7 +10,10 @@ from datetime import timedelta
 import pytest
 
 from airflow_sso import models
+from tests.lines import both_lines
 from tests.review_world import Review, entra, federate
+
+pytestmark = both_lines
 
 RULES = (
     "group: airflow-admins, name: admins, roles: [Admin]",

@@ -556,7 +556,7 @@ def test_it_works_by_made_up_facts_where_there_is_no_database(
     from airflow import settings
     from sqlalchemy import create_engine
 
-    monkeypatch.setattr(settings, "engine", create_engine("sqlite:////nowhere/airflow.db"))
+    monkeypatch.setattr(settings, "engine", create_engine("sqlite:////nowhere/airflow.db", future=True))
     code, out, err = company.run("explain", "--groups", "ops,team-z")
     assert code == 0
     assert "note: Airflow's database cannot be read; whether roles exist is not checked" in err

@@ -18,9 +18,10 @@ from airflow_sso.errors import AccessDenied
 from airflow_sso.identity import Identity
 from airflow_sso.role_mapping import Mapping, compile_rules, decide
 from tests import sync_world
+from tests.lines import both_lines
 from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World, rule
 
-pytestmark = pytest.mark.database
+pytestmark = [both_lines, pytest.mark.database]
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
 EARLIER = NOON - timedelta(days=30)

@@ -9,6 +9,9 @@ import pytest
 
 from airflow_sso.sync.guard import Approval, Circumstances, Limits, UnsafePlan, raise_if_unsafe
 from airflow_sso.sync.plan import Account, Change, Plan
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
 CALM = Circumstances(open_accounts=100, other_admins=1, population=100, population_before=100)

@@ -16,6 +16,7 @@ import pytest
 from devidp.server import Handle
 from tests import stack as stacks
 from tests.databases import Database
+from tests.lines import PROCESSES
 from tests.stack import Stack, Visitor, facts
 
 
@@ -261,7 +262,10 @@ def test_rotated_keys_are_fetched_but_not_without_limit(
             for same_kid in (False, True, False):
                 drive.control("POST", "keys/rotate", {"publish": True, "same_kid": same_kid})
                 get_in(stack, "generic")
-            drive.control("POST", "keys/rotate", {"publish": True})
-            assert refused(stack, "generic")[0] == "SSO-201"
+            codes = []
+            for _ in range(1 if PROCESSES == 1 else 6):  # until one of them has nothing left
+                drive.control("POST", "keys/rotate", {"publish": True})
+                codes.append(facts(stack.visitor().sign_in("vera", "generic"))[0])
+            assert "SSO-201" in codes
         finally:
             stack.stop()

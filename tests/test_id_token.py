@@ -18,6 +18,7 @@ from airflow_sso.errors import BY_CODE, TokenRefused
 from airflow_sso.login.id_token import VerifiedClaims
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.oidc_settings import ALGORITHMS, EntraOidc
+from tests.lines import both_lines
 from tests.tokens import (
     ABSENT,
     ACCESS_TOKEN,
@@ -35,6 +36,8 @@ from tests.tokens import (
     signing_key,
     verify,
 )
+
+pytestmark = both_lines
 
 SIGNATURE, ISSUER_OR_AUDIENCE, CLOCK, NOT_OURS, MISSING = (
     "SSO-201",

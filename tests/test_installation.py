@@ -104,10 +104,9 @@ def served(
             "role_mapping_file": str(mounted.folder / "role_mapping.yaml"),
         }
         mounted.put(sso=yaml.safe_dump(settings), role_mapping=yaml.safe_dump(stacks.default_mapping()))
-        where = ["--host", "127.0.0.1", "--port", str(home.port), "--workers", "1"]
         server = Process(
             "api-server",
-            [*as_a_reader(), sys.executable, "-m", "airflow", "api-server", *where],
+            [*as_a_reader(), sys.executable, "-m", "airflow", *home.api_server_arguments()],
             log=home.logs / "api-server.log",
             env=home.environment(),
             cwd=home.path,
@@ -147,7 +146,7 @@ def test_signing_in_under_a_sub_path_behind_a_proxy_that_airflow_was_not_told_of
     browser = visitor(airflow, certificate)
     sent = browser.at("/auth/login/entra", allow_redirects=False)
     asked = parse_qs(urlsplit(sent.headers["Location"]).query)
-    assert asked["redirect_uri"] == [f"{airflow.url}/auth/oauth-authorized/entra"]
+    assert asked["redirect_uri"] == [f"{airflow.auth_url}/oauth-authorized/entra"]
     assert airflow.url.startswith("https://localhost:")
     assert airflow.url.endswith("/airflow")
     end = browser.sign_in("ada")
@@ -157,8 +156,8 @@ def test_signing_in_under_a_sub_path_behind_a_proxy_that_airflow_was_not_told_of
     ours = [one for one in browser.cookies if "airflow_sso" in one.name]
     assert all(one.secure and one.path.startswith("/airflow") for one in ours), ours
     assert mounted.as_it_is() == before, "nothing was written beside the files"
-    again = browser.at("/auth/logout/")
-    assert again.url == f"{airflow.url}/auth/signed-out/"
+    again = browser.leave()
+    assert again.url == f"{airflow.auth_url}/signed-out/"
     assert browser.who() is None
 
 

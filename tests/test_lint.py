@@ -20,8 +20,11 @@ from airflow_sso.role_mapping.written import schema
 from devidp.server import Handle
 from devidp.settings import DEFAULT_CLIENT_SECRET
 from tests import stack as stacks
+from tests.lines import both_lines
 from tests.review_world import People
 from tests.stack import GROUPS
+
+pytestmark = both_lines
 
 REPOSITORY = Path(__file__).parent.parent
 NOTHING = LoadedConfig(settings=None, faults=())

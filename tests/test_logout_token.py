@@ -15,7 +15,10 @@ from airflow_sso.errors import BY_CODE, TokenRefused
 from airflow_sso.login import logout_token
 from airflow_sso.login.logout_token import EVENT, Expected, VerifiedNotice
 from tests import tokens
+from tests.lines import both_lines
 from tests.tokens import ABSENT, CLIENT_ID, ISSUER, NOW, b64url, public, public_jwk, signed, signing_key
+
+pytestmark = both_lines
 
 SIGNATURE, ISSUER_OR_AUDIENCE, CLOCK, NOT_OURS, MISSING = (
     "SSO-201",

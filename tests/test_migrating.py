@@ -40,7 +40,7 @@ A_DECISION = text(
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """An empty database that Airflow takes for its own."""
-    made = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}", connect_args={"timeout": 1})
+    made = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}", connect_args={"timeout": 1}, future=True)
     monkeypatch.setattr(settings, "engine", made)
     return made
 
@@ -195,7 +195,7 @@ def test_a_database_that_cannot_be_used_is_told_without_its_password(
 ) -> None:
     if url.startswith("postgresql"):
         pytest.importorskip("psycopg2")
-    monkeypatch.setattr(settings, "engine", create_engine(url))
+    monkeypatch.setattr(settings, "engine", create_engine(url, future=True))
     for options in ([], ["--check"]):
         code, said = upgraded(capsys, *options)
         assert code == 4
@@ -244,7 +244,7 @@ def test_browsers_that_2_11_signed_in_are_forgotten_and_no_others(
 def test_several_at_once_do_it_once(tmp_path: Path) -> None:
     path = tmp_path / "airflow.db"
     environment = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{path}"}
-    at(create_engine(f"sqlite:///{path}"), "0002")
+    at(create_engine(f"sqlite:///{path}", future=True), "0002")
     line = [sys.executable, "-m", "airflow_sso.cli", "db", "upgrade", "--json"]
     started = [
         subprocess.Popen(line, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
@@ -254,4 +254,4 @@ def test_several_at_once_do_it_once(tmp_path: Path) -> None:
     assert [one.returncode for one in started] == [0, 0, 0]
     assert sorted(one["what"] for one in said) == ["migrate", "nothing", "nothing"]
     assert {one["to"] for one in said} == {NEWEST}
-    assert differences(create_engine(f"sqlite:///{path}")) == []
+    assert differences(create_engine(f"sqlite:///{path}", future=True)) == []

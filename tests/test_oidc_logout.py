@@ -18,15 +18,15 @@ import requests
 from airflow_sso.airflow_compat import IS_AIRFLOW_2
 from airflow_sso.login.oidc import OidcDoor
 from airflow_sso.oidc_settings import GenericOidc
-from demo.processes import wait_until
 from devidp.backchannel import RECIPES
 from devidp.server import Handle
 from devidp.settings import PINGONE_ENVIRONMENT_ID
 from devidp.testing import Driver
 from tests import stack as stacks
 from tests.databases import Database
-from tests.lines import API, both_lines, route
+from tests.lines import API, PROCESSES, both_lines, route
 from tests.stack import Stack, Visitor, facts
+from tests.test_leavers import soon
 
 #: Provider here, and face of the local provider.
 FACES = {
@@ -81,24 +81,24 @@ def shared_airflow_out(
         stack.configure(entries(identity_provider.url))
         try:
             stack.start()
-            stacks.driver(identity_provider).knobs(discovery__remove=["end_session_endpoint"])
+            drive = stacks.driver(identity_provider)
+            drive.knobs(discovery__remove=["end_session_endpoint"])
             for name in WITHOUT_END_SESSION:
-                every_worker_reads(stack, stacks.driver(identity_provider), name)
-            stacks.driver(identity_provider).reset()
+                _read_by_each_process(stack, drive, name)
+            drive.reset()
             yield stack
         finally:
             stack.stop()
 
 
-def every_worker_reads(stack: Stack, drive: Driver, provider: str) -> None:
-    """Each reads a provider's discovery document once, when somebody first comes to it."""
+def _read_by_each_process(stack: Stack, drive: Driver, name: str) -> None:
     drive.control("DELETE", "requests")
 
-    def all_have() -> bool:
-        stack.visitor().at(f"/auth/login/{provider}", allow_redirects=False)
-        return len(drive.control("GET", "requests?endpoint=discovery")) >= stack.home.fewest_workers
+    def is_read() -> bool:
+        stack.visitor().at(f"/auth/login/{name}", allow_redirects=False)
+        return len(drive.control("GET", f"requests?endpoint=discovery&face={FACES[name]}")) == PROCESSES
 
-    wait_until(all_have, timeout=60, late=stack.processes[-1])
+    soon(is_read)
 
 
 @pytest.fixture
@@ -383,7 +383,7 @@ def test_strangers_cannot_use_up_the_fetches_that_sign_ins_need(airflow_out: Sta
     for _ in range(12):
         told = tell(airflow_out, drive, "pingone", recipe="unknown_kid", names="sub", keep=True)
         assert told["status"] == 400
-    assert len(drive.control("GET", "requests?endpoint=jwks&face=pingone")) <= 3
+    assert len(drive.control("GET", "requests?endpoint=jwks&face=pingone")) <= 3 * PROCESSES
     drive.control("POST", "keys/rotate", {"face": "pingone"})
     assert signed_in(airflow_out, "pingone").who()
 

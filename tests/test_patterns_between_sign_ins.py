@@ -17,10 +17,11 @@ from airflow_sso.identity import Identity
 from airflow_sso.role_mapping import decide, joined
 from airflow_sso.sync import at_sign_in, blind_spots
 from airflow_sso.sync.directories import Directory
+from tests.lines import both_lines
 from tests.sync_world import AUTHORITY, Entry, ScriptedReader, World
 from tests.test_role_mapping import TODAY, identity, mapping
 
-pytestmark = pytest.mark.database
+pytestmark = [both_lines, pytest.mark.database]
 
 TEAMS = mapping("rules: [{group: 'team-*', roles: [Op]}, {group: viewers, roles: [Viewer]}]")
 

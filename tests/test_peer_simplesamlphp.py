@@ -27,6 +27,7 @@ from tests import browser, simplesamlphp, stack
 from tests.browser import Window
 from tests.certificates import Certificate, new_certificate
 from tests.databases import Database
+from tests.lines import route
 from tests.simplesamlphp import SimpleSamlPhp, asks_for_password, hidden_fields, post_on
 from tests.stack import Stack, Visitor, facts
 
@@ -421,7 +422,7 @@ def test_an_unsolicited_response_starts_a_sign_in_of_ours(federation: Federation
     page = federation.peer.sign_in(page, "grace", visitor)
     sent_on = post_on(page, visitor, allow_redirects=False)
     assert sent_on.status_code == 303
-    assert urlsplit(sent_on.headers["Location"]).path == f"/auth/login/{name}"
+    assert urlsplit(sent_on.headers["Location"]).path == route(f"/auth/login/{name}")
     assert visitor.who() is None, "the response that nobody asked for signs nobody in"
 
     page = visitor.get(sent_on.headers["Location"], timeout=30)
@@ -463,7 +464,7 @@ def test_signing_out_of_airflow_signs_out_there(federation: Federation, name: st
     visitor, _ = sign_in(federation, name, "grace")
     assert is_known_there(federation, name, visitor)
     held, before, peer_before = held_by(visitor), len(federation.airflow.log), len(federation.peer.log)
-    page = visitor.at("/auth/logout/")
+    page = visitor.leave()
     if name == "out-post":
         page = post_on(page, visitor)
         page = post_on(page, visitor)  # its answer, by POST too, as our metadata is registered there
@@ -513,7 +514,7 @@ def test_an_unsigned_logout_request_of_its_ends_nothing(federation: Federation) 
 
 def test_it_takes_our_logout_request_only_as_we_signed_it(federation: Federation) -> None:
     visitor, _ = sign_in(federation, "out-redirect", "edsger")
-    sent = visitor.at("/auth/logout/", allow_redirects=False).headers["Location"]
+    sent = visitor.leave(allow_redirects=False).headers["Location"]
     peer_before = len(federation.peer.log)
     assert visitor.get(sent.partition("&SigAlg=")[0], timeout=30).url.startswith(federation.peer.url)
     assert "no signature found on message" in federation.peer.log[peer_before:]

@@ -6,6 +6,9 @@ import pytest
 
 from airflow_sso.directory.refusals import CODES, Verdict, judge
 from airflow_sso.refresh import Refused
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 ROWS = {
     "unusable": [50057, 50034, 50020, 500341],

@@ -10,6 +10,9 @@ import pytest
 from airflow_sso import role_mapping, yaml_document
 from airflow_sso.identity import Identity
 from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping, RoleDecision, understand
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 TODAY = date(2026, 7, 1)
 ADMINS = "8f6a0d0e-5d4b-4d0e-9a55-0d3b3f3f9c11"

@@ -12,6 +12,9 @@ from airflow_sso.config import LoadedConfig
 from airflow_sso.login.vendors import vendor_of
 from airflow_sso.saml_settings import EntraSaml, SamlProvider
 from tests.certificates import new_certificate
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 GOOD = """\
 external_url: https://airflow.example.com

@@ -331,6 +331,10 @@ def test_a_hostile_request_ends_nothing(sign_in: SignIn, name: str) -> None:
     carrier, started = guest.stack.visitor(), time.monotonic()
     page = send(carrier, LOGOUT_ATTACKS[name].make(guest.context(attacker)))
     assert time.monotonic() - started < 10
+    if IS_AIRFLOW_2 and name == "bomb":
+        assert page.status_code in (400, 414), "gunicorn reads no line of that length"
+        assert is_in(guest.visitor)
+        return
     assert page.status_code == 403, page.headers
     assert (facts(page)[0] or "").startswith("SSO-20")
     assert "Location" not in page.headers

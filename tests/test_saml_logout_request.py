@@ -31,6 +31,9 @@ from devidp.saml_logout_recipe import LogoutContext, Sent, escaped
 from devidp.saml_state import Participant
 from devidp.settings import Settings
 from devidp.state import State
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 SLO = "https://airflow.example.com/auth/saml/slo/lab"
 OURS = "https://airflow.example.com/auth/saml/metadata/lab"

@@ -490,7 +490,7 @@ def test_a_logout_request_that_cannot_be_read_is_refused(airflow_saml: Stack, re
     visitor = airflow_saml.visitor()
     page = visitor.at("/auth/saml/slo/lab-saml", params={"SAMLRequest": request_text}, allow_redirects=False)
     if IS_AIRFLOW_2 and len(request_text) > 4094:
-        assert page.status_code == 400, "gunicorn reads no line of that length"
+        assert page.status_code in (400, 414), "gunicorn, whichever it is, reads no line of that length"
     else:
         assert facts(page)[0] == "SSO-201"
 

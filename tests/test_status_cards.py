@@ -19,7 +19,10 @@ from airflow_sso.login.doors import Doors
 from airflow_sso.pages import status_keys, status_people
 from airflow_sso.pages.status_people import OtherRoles
 from tests.certificates import new_certificate
+from tests.lines import both_lines
 from tests.sync_world import ADMINS, OPS, VIEWERS, World
+
+pytestmark = both_lines
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
 GUID = "11111111-2222-4333-8444-555555555555"

@@ -13,9 +13,10 @@ from airflow_sso.directory.snapshot import USABLE, Reading
 from airflow_sso.role_mapping import compile_rules
 from airflow_sso.sync import apply, plan, population
 from tests.databases import refusing
+from tests.lines import both_lines
 from tests.sync_world import ADMINS, AUTHORITY, OPS, VIEWERS, World, rule
 
-pytestmark = pytest.mark.database
+pytestmark = [both_lines, pytest.mark.database]
 
 PEOPLE = [f"person-{number:02}" for number in range(30)]
 

@@ -7,6 +7,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from airflow_sso.urls import Urls
+from tests.lines import both_lines
+
+pytestmark = both_lines
 
 ROOT = Urls("http://localhost:8080", "/auth")
 HTTPS = Urls("https://airflow.example.com", "/auth")

@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from airflow_sso.airflow_compat import LINE
 from airflow_sso.cli import old_oauth, old_saml
 from airflow_sso.cli.drafts import Block, Notes, OneLine, Reading, dumped, why
 from airflow_sso.cli.old_config import OldConfig
@@ -41,7 +42,8 @@ def carry_over(old: OldConfig, mapping_file: str) -> CarriedOver:
     """
     notes = Notes()
     sso = Block()
-    sso.say("external_url: where people reach Airflow, without /auth. Default: Airflow's [api] base_url.")
+    default = f"Airflow's [{LINE.web_section}] base_url"
+    sso.say(f"external_url: where people reach Airflow, without /auth. Default: {default}.")
     providers = _providers(old, notes)
     if providers:
         sso.put("providers", providers)

@@ -144,7 +144,7 @@ def addresses(case: Case) -> Iterator[Finding]:
         return
     theirs = given.rstrip("/")
     if theirs.endswith("/auth"):
-        yield wrong(f"{option} ends with /auth, which Airflow adds by itself", f"set it to {ours}")
+        yield wrong(f"{option} ends with /auth, which Airflow 3 adds by itself", f"set it to {ours}")
     elif urlsplit(theirs).scheme != urlsplit(ours).scheme:
         yield fault(
             f"external_url is {ours} and {option} is {given}: one says http and the other https",

@@ -143,7 +143,7 @@ def _what_is_left(found: CarriedOver, faults: list[str]) -> Iterator[str]:
         yield "Write these yourself; nothing was guessed:"
         yield from (f"  {one}" for one in notes.mend)
     if notes.variables:
-        yield "Set in the api-server's environment (secrets are shown nowhere):"
+        yield "Set in the web server's environment (secrets are shown nowhere):"
         yield f"  {', '.join(notes.variables)}"
     if notes.know:
         yield "Good to know:"
@@ -160,12 +160,16 @@ def _what_is_left(found: CarriedOver, faults: list[str]) -> Iterator[str]:
 
 def _registered(found: CarriedOver) -> list[str]:
     """What must be registered with each OIDC provider."""
-    ours = Urls((airflow_compat.base_url() or _EXAMPLE_URL).rstrip("/"), airflow_compat.AUTH_PREFIX)
+    base = (airflow_compat.base_url() or _EXAMPLE_URL).rstrip("/")
+    ours, on_3 = (Urls(base, line.auth_prefix) for line in (airflow_compat.LINE, airflow_compat.AIRFLOW_3))
     entries = [one.data for one in found.sso.data.get("providers", [])]
     oidc = [str(one["name"]) for one in entries if one["protocol"] == "oidc"]
-    same = "on Airflow 3 it was the same, on 2 without /auth"
+    same, later = "on Airflow 3 it was the same, on 2 without /auth", ""
+    if airflow_compat.IS_AIRFLOW_2:
+        same, later = "the same as it was", "; with Airflow 3 it will be {}"
     return [
-        f"{name}: {ours.callback(name)} ({'a new one' if name in found.notes.renamed else same})"
+        f"{name}: {ours.callback(name)} "
+        f"({'a new one' if name in found.notes.renamed else same}{later.format(on_3.callback(name))})"
         for name in oidc
     ]
 
