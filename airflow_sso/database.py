@@ -97,5 +97,5 @@ def missing_parts(engine: Engine | Connection) -> list[str]:
                 columns = {column["name"] for column in inspector.get_columns(name)}
                 missing += [f"{name}.{column.name}" for column in table.columns if column.name not in columns]
     except SQLAlchemyError as cause:
-        raise DatabaseUnusable(f"the database cannot be read: {type(cause).__name__}") from cause
+        raise DatabaseUnusable(f"the database cannot be read: {told_by(cause)}") from cause
     return missing

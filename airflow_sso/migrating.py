@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _LOCK_NUMBER = 0x5350_5F53_534F
 _LOCK_NAME = "airflow_sso_migrations"
 _LONGEST_WAIT = 600  # seconds
+#: For a table that somebody reads, a backup say. Whoever signs in meanwhile waits behind us for it.
+_LONGEST_WAIT_FOR_A_TABLE = 20  # seconds
 
 Kind = Literal["nothing", "newer", "make", "complete", "migrate"]
 
@@ -138,6 +140,7 @@ def _alone() -> Iterator[Connection]:
             elif kind == "postgresql":
                 connection.execute(text(f"SET LOCAL lock_timeout = {_LONGEST_WAIT * 1000}"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _LOCK_NUMBER})
+                connection.execute(text(f"SET LOCAL lock_timeout = {_LONGEST_WAIT_FOR_A_TABLE * 1000}"))
             elif kind == "mysql":
                 _lock_mysql(connection)
             try:

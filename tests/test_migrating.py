@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +24,11 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from airflow_sso import migrating, models
+from airflow_sso import cli, database, migrating, models
 from airflow_sso.cli import main
 from tests.lines import both_lines, only_on_3
+from tests.postgresql import Cluster
+from tests.review_world import Review, quiet
 
 pytestmark = both_lines
 
@@ -202,6 +207,78 @@ def test_a_database_that_cannot_be_used_is_told_without_its_password(
         assert said.startswith("Airflow's database cannot be used: ")
         assert says in said
         assert "s3cr3t-word" not in said
+
+
+def test_a_database_that_says_nothing_is_not_waited_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("psycopg2")
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "")  # so that it is as before in the end
+    monkeypatch.delenv("PGCONNECT_TIMEOUT")
+    monkeypatch.setattr(cli, "_LONGEST_SILENCE", ("PGCONNECT_TIMEOUT", "2"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
+        address = f"postgresql+psycopg2://airflow:s3cr3t-word@127.0.0.1:{silent.getsockname()[1]}/airflow"
+        monkeypatch.setattr(settings, "engine", create_engine(address))
+        code, said = upgraded(capsys, "--check")
+    assert code == 4
+    assert "timeout expired" in said
+    assert "s3cr3t-word" not in said
+
+
+@pytest.mark.parametrize("command", ["users revoke ada", "users deactivate ada", "break-glass admin"])
+def test_every_command_says_that_the_database_cannot_be_used(
+    review: Review, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    capsys.readouterr()
+    monkeypatch.setattr(settings, "engine", create_engine("sqlite:////nowhere/airflow.db"))
+    monkeypatch.setattr(database, "_found", threading.Event())
+    review.config.write_text(f"{review.config.read_text()}break_glass: [admin]\n")
+    with quiet():
+        assert main([*command.split(), "--config", str(review.config)]) == 4
+    said = capsys.readouterr().err
+    assert "Not done: the database cannot be read: unable to open database file" in said
+    assert "db upgrade" not in said
+    assert "Traceback" not in said
+
+
+@pytest.fixture
+def on_postgresql(postgresql: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    made = create_engine(postgresql.create("migrating"))
+    monkeypatch.setattr(settings, "engine", made)
+    yield made
+    made.dispose()
+
+
+@pytest.mark.parametrize("older", REVISIONS[:-1])
+def test_on_postgresql_every_older_revision_arrives_too(
+    on_postgresql: Engine, capsys: pytest.CaptureFixture[str], older: str
+) -> None:
+    at(on_postgresql, older)
+    with on_postgresql.begin() as connection:
+        connection.execute(A_DECISION)
+    assert upgraded(capsys)[0] == 0
+    assert differences(on_postgresql) == []
+    with on_postgresql.connect() as connection:
+        assert connection.execute(text("select reference from sso_decision")).all() == [("AAAA-AAAA",)]
+
+
+def test_a_table_that_is_being_read_holds_sign_ins_up_for_a_moment_only(
+    on_postgresql: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup reads every table, for hours; whatever changes one waits for it, and all others behind that."""
+    monkeypatch.setattr(migrating, "_LONGEST_WAIT_FOR_A_TABLE", 1)
+    at(on_postgresql, "0003")
+    look = text("select count(*) from sso_account")
+    with on_postgresql.begin() as backup:
+        backup.execute(look)
+        code, said = upgraded(capsys)
+        assert code == 4
+        assert "lock timeout" in said
+        with on_postgresql.connect() as connection:
+            assert connection.scalar(look) == 0
+    assert revision(on_postgresql) == "0003"
+    assert upgraded(capsys)[0] == 0, "the control: the backup is over"
+    assert differences(on_postgresql) == []
 
 
 @only_on_3("Airflow has no hook for tables beside its own")

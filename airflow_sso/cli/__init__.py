@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from airflow_sso import config_location
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+from airflow_sso import config_location, database
 from airflow_sso.cli import (
     access,
     break_glass,
@@ -30,8 +34,9 @@ from airflow_sso.cli import (
     users,
     webserver_config,
 )
-from airflow_sso.cli.outcome import WRONG_USE
+from airflow_sso.cli.outcome import UNREACHABLE, WRONG_USE
 from airflow_sso.config import LoadedConfig
+from airflow_sso.errors import DatabaseUnusable, TablesMissing
 
 Command = Callable[[argparse.Namespace, LoadedConfig], int]
 
@@ -47,10 +52,16 @@ _WITHOUT_SETTINGS: tuple[Command, ...] = (
 )
 
 
+#: PostgreSQL's driver would wait for ever for a database that takes a connection and says nothing; an address
+#: with ``connect_timeout`` in it, and this variable where it is set, count before ours.
+_LONGEST_SILENCE = ("PGCONNECT_TIMEOUT", "10")  # seconds
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = parser().parse_args(arguments)
     _log_beside_the_output()
+    os.environ.setdefault(*_LONGEST_SILENCE)
     if options.before_there_is_any:
         # A webserver_config.py is not even read as Airflow reads it: that would run it.
         alone: Callable[[argparse.Namespace], int] = options.run
@@ -61,7 +72,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(*loaded.faults, sep="\n", file=sys.stderr)
         print("Mend these first; airflow-sso lint checks again.", file=sys.stderr)
         return WRONG_USE
-    return run(options, loaded)
+    return _run(run, options, loaded)
+
+
+def _run(run: Command, options: argparse.Namespace, loaded: LoadedConfig) -> int:
+    try:
+        return run(options, loaded)
+    except DatabaseUnusable as cause:
+        words = cause.detail
+    except TablesMissing as missing:
+        print(f"{missing.detail}. Run {database.MIGRATE_COMMAND} first.", file=sys.stderr)
+        return WRONG_USE
+    except (OperationalError, InterfaceError, InternalError, NoConnection) as cause:
+        words = f"the database cannot be used: {database.told_by(cause)}"
+    print(f"Not done: {words}. It is the one of [database] sql_alchemy_conn.", file=sys.stderr)
+    return UNREACHABLE
 
 
 def _log_beside_the_output() -> None:

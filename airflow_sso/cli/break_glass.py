@@ -17,7 +17,6 @@ from airflow_sso.audit import Journal, Subject
 from airflow_sso.cli import operator
 from airflow_sso.cli.outcome import FINDINGS, NOT_FOUND, OK, WRONG_USE
 from airflow_sso.config import LoadedConfig
-from airflow_sso.errors import TablesMissing
 from airflow_sso.urls import Urls
 
 _MINUTES = int(break_glass.LINK_LASTS.total_seconds() // 60)
@@ -42,9 +41,6 @@ def make_link(options: argparse.Namespace, loaded: LoadedConfig) -> int:
             about = Subject(user_id=user.user_id, username=user.username)
             journal.break_glass_link_made(about, operator=operator.name())
             journal.write(connection)
-    except TablesMissing as missing:
-        print(f"{missing.detail}. Run {database.MIGRATE_COMMAND} first.", file=sys.stderr)
-        return WRONG_USE
     except NotAllowed as refusal:
         print(f"{name}: {refusal}.", file=sys.stderr)
         return NOT_FOUND if isinstance(refusal, NoSuchAccount) else FINDINGS

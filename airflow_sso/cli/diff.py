@@ -20,7 +20,6 @@ from airflow_sso.cli.mappings import MappingFaulty
 from airflow_sso.cli.outcome import FINDINGS, OK, WRONG_USE
 from airflow_sso.cli.table import MOST_ROWS, listed, people, table
 from airflow_sso.config import LoadedConfig, Settings
-from airflow_sso.errors import TablesMissing
 from airflow_sso.plain_text import plain
 from airflow_sso.role_mapping import BUILT_IN_ROLES, Mapping
 from airflow_sso.role_mapping.explain import spoken
@@ -48,11 +47,7 @@ def options(command: argparse.ArgumentParser) -> None:
 def diff(options: argparse.Namespace, loaded: LoadedConfig) -> int:
     """Print what changes for whom."""
     assert loaded.settings is not None  # noqa: S101 (main has seen to it)
-    try:
-        database.require_tables()
-    except TablesMissing as missing:
-        print(f"{missing.detail}. Run {database.MIGRATE_COMMAND} first.", file=sys.stderr)
-        return WRONG_USE
+    database.require_tables()
     sides = _sides((options.old, options.new), loaded.settings)
     if sides is None:
         return WRONG_USE

@@ -21,7 +21,6 @@ from airflow_sso.cli.mappings import InForce, MappingFaulty
 from airflow_sso.cli.outcome import NOT_FOUND, OK, WRONG_USE
 from airflow_sso.config import LoadedConfig, Settings
 from airflow_sso.directory.snapshot import Reader
-from airflow_sso.errors import TablesMissing
 from airflow_sso.login import captured
 from airflow_sso.login.captured import Captured, Unreadable
 from airflow_sso.plain_text import plain
@@ -80,9 +79,6 @@ def explain(options: argparse.Namespace, loaded: LoadedConfig) -> int:
         known = _known(options, loaded.settings, mapping)
     except MappingFaulty as faulty:
         mappings.say(faulty)
-        return WRONG_USE
-    except TablesMissing as missing:
-        print(f"{missing.detail}. Run {database.MIGRATE_COMMAND} first.", file=sys.stderr)
         return WRONG_USE
     except _Stop as stop:
         print(*stop.lines, sep="\n", file=sys.stderr)
