@@ -455,6 +455,7 @@ def test_a_local_password_opens_nothing_else(act: Act) -> None:
 
 
 @only_on_3("there our auth manager is Airflow's own")
+@pytest.mark.filterwarnings("ignore")  # about what the auth manager of Airflow imports
 def test_an_auth_manager_beside_another_sign_in_says_so_at_start(caplog: pytest.LogCaptureFixture) -> None:
     from airflow_sso.auth_manager import SsoFabAuthManager
 
