@@ -454,13 +454,20 @@ def test_a_local_password_opens_nothing_else(act: Act) -> None:
     assert not asked_anew(act.stack, "GET", asked, auth=tuple(ADMIN.values())).ok
 
 
-@only_on_3("there our auth manager is Airflow's own")
-@pytest.mark.filterwarnings("ignore")  # about what the auth manager of Airflow imports
-def test_an_auth_manager_beside_another_sign_in_says_so_at_start(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def manager() -> Any:
+    """Airflow's log is set up by the import, in place of whoever has begun to listen to it."""
     from airflow_sso.auth_manager import SsoFabAuthManager
 
+    return SsoFabAuthManager()
+
+
+@only_on_3("there our auth manager is Airflow's own")
+@pytest.mark.filterwarnings("ignore")  # about what the auth manager of Airflow imports
+def test_an_auth_manager_beside_another_sign_in_says_so_at_start(
+    manager: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     begun: list[str] = []
-    manager = SsoFabAuthManager()
     manager._watch()
     assert "does not name SsoSecurityManager, so nobody can sign in" in caplog.text
     caplog.clear()
