@@ -110,7 +110,13 @@ class AirflowHome:
             **{f"AIRFLOW__{name}": value for name, value in settings.items()},
             **_without_proxy_for_this_machine(),
             **self.extra,
+            **self._import_path(),
         }
+
+    def _import_path(self) -> dict[str, str]:
+        """What this home adds to it comes before what its parent has been told, and in place of nothing."""
+        parts = [part for part in (self.extra.get("PYTHONPATH"), os.environ.get("PYTHONPATH")) if part]
+        return {"PYTHONPATH": os.pathsep.join(parts)} if parts else {}
 
     def _of_airflow_3(self) -> dict[str, str]:
         secret = self._secrets()

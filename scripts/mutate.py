@@ -735,6 +735,7 @@ _MAPPING = (
     ),
 )
 _MIGRATING = "tests/test_migrating.py"
+_TROUBLE = "tests/test_database_in_trouble.py"
 _REPLICAS = (
     Mutation(
         "replicas: whoever falls silent lets go",
@@ -742,6 +743,27 @@ _REPLICAS = (
         "            connection.execute(_LET_GO_OF_WHOEVER_IS_SILENT)\n",
         "            pass\n",
         "tests/test_replicas_in_trouble.py::test_whoever_is_frozen_while_writing_lets_go",
+    ),
+    Mutation(
+        "replicas: at READ COMMITTED, whatever the default",
+        "airflow_compat.py",
+        "    return metadata_engine.read_committed(settings.engine)\n",
+        "    return settings.engine\n",
+        _TROUBLE,
+    ),
+    Mutation(
+        "replicas: nobody keeps a connection and waits for another",
+        "airflow_compat.py",
+        "    metadata_engine.give_back_shared_connection(settings.Session)\n",
+        "",
+        _TROUBLE,
+    ),
+    Mutation(
+        "replicas: an operator decides under the lock",
+        "cli/access.py",
+        "            register.lock(connection, named.user_id)\n",
+        "            pass\n",
+        _TROUBLE,
     ),
     Mutation(
         "migrations: one at a time",

@@ -76,7 +76,6 @@ class Replicas:
         number = len(self.servers)
         port = self.stack.home.port if number == 0 else stacks.free_port()
         paths = [environment.pop("PYTHONPATH", ""), str(REPOSITORY / "tests" / "sql_log")]
-        paths.append(os.environ.get("PYTHONPATH", ""))
         more = {"SQL_PROCESS": str(number), "PYTHONPATH": ":".join(filter(None, paths)), **environment}
         home = replace(self.stack.home, extra={**self.stack.home.extra, **more})
         self.ports.append(port)
